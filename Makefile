@@ -1,0 +1,66 @@
+# make run    set up, replay the shipped recording, draw out/replay.png
+# make test   set up, lint, type-check, run all tests
+# make bench  set up, measure the ratios in out/bench.json
+# make record make the shipped recording again (needs torch and TRL; minutes)
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+TRACE  ?= simulations/recording/trace
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: run test lint bench record lock clean
+
+run: $(VENV)/.run
+	@mkdir -p out
+	@$(BIN)/python -m gac_ref replay $(TRACE) --plot out/replay.png
+
+test: $(VENV)/.dev lint
+	@$(BIN)/python -m pytest -n 2 -q
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports | grep -E 'KEPT|BROKEN|Contracts:'
+
+bench: $(VENV)/.torch
+	@mkdir -p out
+	@$(BIN)/python benchmarks/bench.py --out out/bench.json
+
+record: $(VENV)/.record
+	@$(BIN)/python -m simulations.recording --out $(TRACE) --force
+
+# One stamp a set of requirements, so that a command installs only what it needs, once.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; run make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.lock | $(VENV)/bin/python
+	@$(PIP) install --require-hashes -r requirements/run.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.run
+	@echo "installing the development requirements"
+	@$(PIP) install --require-hashes -r requirements/dev.lock
+	@touch $@
+
+$(VENV)/.torch: requirements/torch.txt $(VENV)/.dev
+	@echo "installing torch (large)"
+	@$(PIP) install -r requirements/torch.txt
+	@touch $@
+
+$(VENV)/.record: requirements/record.txt $(VENV)/.torch
+	@$(PIP) install -r requirements/record.txt
+	@touch $@
+
+lock:
+	@for name in run dev; do \
+	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header requirements/$$name.in -o requirements/$$name.lock; done
+
+clean:
+	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,389 @@
+r"""The controller: the one place that knows the order of the stages.
+
+A step is: alpha, statistics EMA (when due), disagreement cap, closed form, weight EMA, prior
+blend, change cap, clip. Each stage is a pure function elsewhere; the state is explicit; `info` is
+diagnosis and never carried forward.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import NamedTuple
+
+import numpy as np
+
+from gac_ref import guards
+from gac_ref._typing import ArrayLike, BoolArray, FloatArray, IntArray
+from gac_ref.alpha import kl_alpha
+from gac_ref.batch import Batch
+from gac_ref.config import GACConfig
+from gac_ref.errors import fail
+from gac_ref.proxies import Proxies, batch_kl, proxies
+from gac_ref.schedules import prior_at
+from gac_ref.state import GACState
+
+__all__ = ["GACInfo", "init", "update", "update_from_proxies"]
+
+
+class GACInfo(NamedTuple):
+    """What one update did: the statistics as used, each intermediate, and what acted.
+
+    Args:
+        refreshed: Whether the statistics took this step's batch in.
+        proxies: This step's proxies, or None where they were not due.
+        sigma_s2: Smoothed SFT noise, as the closed form used it, [...].
+        sigma_r2: Smoothed RL noise, as used, [...].
+        delta_g2: Smoothed disagreement, before its cap, [...].
+        delta_g2_capped: The disagreement after its cap, as used, [...].
+        alpha: Target ratio, as used, [...].
+        mu_raw: Closed form, [...], in [0, 1].
+        mu_ada: After the weight EMA and its clip, [...].
+        prior: The schedule prior at this step; NaN without one.
+        mu_candidate: After the prior blend, [...].
+        mu_capped: After the change cap, [...].
+        mu: The weight to apply, [...], in [mu_min, mu_max].
+        flags: For each guard and each degenerate case, by name, where it acted, [...].
+
+    The flags are ``missing_s, missing_r, missing_delta`` (the batch lacks the branch),
+    ``sigma_s2_floored, sigma_r2_floored``, ``sft_stream_constant, rl_stream_constant`` (no spread
+    to normalise by), ``delta_g2_negative`` (an unbiased estimate, taken as 0), ``kl_missing``,
+    ``alpha_clipped``, ``delta_g2_capped``, ``not_ready`` (a statistic not seen yet),
+    ``flat_risk``, ``mu_ada_clipped``, ``change_capped``, ``mu_clipped`` and ``non_finite``.
+
+    Examples:
+        >>> config = GACConfig(init_mu=0.2)
+        >>> _, info = update_from_proxies(config, init(config), Proxies(1.0, 3.0, 0.0), step=600)
+        >>> float(info.mu_raw), info.acted()
+        (0.75, ['change_capped'])
+    """
+
+    refreshed: bool
+    proxies: Proxies | None
+    sigma_s2: FloatArray
+    sigma_r2: FloatArray
+    delta_g2: FloatArray
+    delta_g2_capped: FloatArray
+    alpha: FloatArray
+    mu_raw: FloatArray
+    mu_ada: FloatArray
+    prior: float
+    mu_candidate: FloatArray
+    mu_capped: FloatArray
+    mu: FloatArray
+    flags: dict[str, BoolArray]
+
+    def acted(self) -> list[str]:
+        """Names of the flags that are set on any trajectory, sorted."""
+        return sorted(name for name, flag in self.flags.items() if np.any(flag))
+
+
+def init(config: GACConfig, shape: tuple[int, ...] = ()) -> GACState:
+    """The state before the first step.
+
+    Args:
+        config: Reads `init_mu` and `alpha`.
+        shape: Shape of the trajectories; () for one.
+
+    Returns:
+        The state, every array of `shape`.
+
+    Examples:
+        >>> float(init(GACConfig(init_mu=0.4)).mu)
+        0.4
+    """
+
+    def counts() -> IntArray:
+        return np.zeros(shape, dtype=np.int64)
+
+    return GACState(
+        mu=np.full(shape, config.init_mu),
+        mu_ada=np.full(shape, config.init_mu),
+        alpha=np.full(shape, config.alpha),
+        sigma_s2=np.zeros(shape),
+        sigma_r2=np.zeros(shape),
+        delta_g2=np.zeros(shape),
+        count_s=counts(),
+        count_r=counts(),
+        count_delta=counts(),
+        last_refresh=-1,
+    )
+
+
+def update(
+    config: GACConfig, state: GACState, batch: Batch, *, step: int
+) -> tuple[GACState, GACInfo]:
+    """One controller step from a training batch.
+
+    The proxies are computed only where a refresh is due (every `mu_update_freq` steps), and the
+    KL only where alpha is driven by it; other steps cost microseconds.
+
+    Args:
+        config: The configuration.
+        state: The state of one trajectory, from `init`, `update` or `load_state`.
+        batch: The batch of this step.
+        step: The optimiser step, >= 0; the prior and the refresh schedule follow it.
+
+    Returns:
+        The new state, and what happened. ``info.mu`` is the weight to apply now.
+
+    Raises:
+        GACError: `step` is invalid or before the last refresh, or alpha is KL-driven and the
+            batch has rollouts but neither `kl` nor `ref_logprob`.
+
+    Examples:
+        >>> batch = Batch([[-0.5, -1.0], [-2.0, -0.1]], np.ones((2, 2)), [0.0, 1.0], [True, False])
+        >>> config = GACConfig.released()
+        >>> state, info = update(config, init(config), batch, step=0)
+        >>> round(float(info.mu), 6), info.refreshed
+        (0.49, True)
+
+    References:
+        arXiv:2605.26184, sections 3.2-3.4; the specification's sections 3 and 4.
+    """
+    step = _step(state, step)
+    unknown_kl = batch.kl is None and batch.ref_logprob is None
+    if config.alpha_mode == "kl" and unknown_kl and batch.rollout_rows.size:
+        fail("alpha_mode = 'kl' but the batch has neither kl nor ref_logprob; pass one of them")
+    if _refresh_due(config, state, step):
+        return _advance(config, state, proxies(config, batch), step)
+    kl = batch_kl(config, batch) if config.alpha_mode == "kl" else math.nan
+    return _advance(config, state, Proxies(0.0, 0.0, 0.0, kl=kl), step)
+
+
+def update_from_proxies(
+    config: GACConfig, state: GACState, proxies: Proxies, *, step: int
+) -> tuple[GACState, GACInfo]:
+    """One controller step from proxies, for any number of trajectories at once.
+
+    This is where data-parallel ranks enter (after merging their partial sums), and simulations
+    (with exact or sampled gradient-space values, for thousands of trajectories).
+
+    Args:
+        config: The configuration, common to all trajectories.
+        state: The state, with arrays of shape [...].
+        proxies: Scalars or arrays that broadcast against [...]. Read only where a refresh is
+            due, but for `kl`, which is read at every step where alpha is KL-driven.
+        step: The optimiser step, >= 0, common to all trajectories.
+
+    Returns:
+        The new state, and what happened.
+
+    Raises:
+        GACError: A variance is negative or NaN, the disagreement is NaN, a shape does not
+            broadcast, or `step` is invalid.
+
+    Examples:
+        >>> config = GACConfig(prior="none", weight_ema="off", mu_change_cap=1.0)
+        >>> values = Proxies(sigma_s2=1.0, sigma_r2=[1.0, 3.0], delta_g2=0.0)
+        >>> _, info = update_from_proxies(config, init(config, (2,)), values, step=0)
+        >>> info.mu.tolist()
+        [0.5, 0.75]
+    """
+    step = _step(state, step)
+    if _refresh_due(config, state, step):
+        _require_statistic("sigma_s2", proxies.sigma_s2, state, minimum=0.0)
+        _require_statistic("sigma_r2", proxies.sigma_r2, state, minimum=0.0)
+        _require_statistic("delta_g2", proxies.delta_g2, state, minimum=-math.inf)
+    return _advance(config, state, proxies, step)
+
+
+def _advance(
+    config: GACConfig, state: GACState, new: Proxies, step: int
+) -> tuple[GACState, GACInfo]:
+    """The stages, in their order."""
+    off = np.zeros(state.mu.shape, dtype=np.bool_)
+    flags: dict[str, BoolArray] = {}
+
+    alpha, flags["kl_missing"], flags["alpha_clipped"] = _alpha(config, state, new, off)
+
+    refreshed = _refresh_due(config, state, step)
+    if refreshed:
+        state, refresh_flags = _refresh(config, state, new, step)
+    else:
+        refresh_flags = {}
+    for name in _REFRESH_FLAGS:
+        flags[name] = refresh_flags.get(name, off)
+
+    sigma_s2, sigma_r2, delta_g2, not_ready = _statistics(config, state)
+    capped, flags["delta_g2_capped"] = guards.cap_disagreement(
+        delta_g2, sigma_s2, sigma_r2, ratio=config.delta_g2_cap_ratio, eps=config.eps
+    )
+    mu_raw, flags["flat_risk"] = guards.guarded_closed_form(
+        sigma_s2, sigma_r2, capped, alpha, flat_risk=config.flat_risk, eps=config.eps
+    )
+
+    previous = state.mu_ada if config.weight_ema == "internal" else state.mu
+    mu_ada = mu_raw if config.weight_ema == "off" else guards.ema(previous, mu_raw, config.ema_beta)
+    flags["not_ready"] = not_ready
+    if config.unseen_statistic == "hold" and not_ready.any():
+        mu_raw = np.where(not_ready, previous, mu_raw)
+        mu_ada = np.where(not_ready, previous, mu_ada)
+        flags["flat_risk"] = flags["flat_risk"] & ~not_ready
+    mu_ada, flags["mu_ada_clipped"] = guards.clip(mu_ada, config.mu_min, config.mu_max)
+
+    prior = prior_at(config, step)
+    has_prior = config.prior != "none"
+    candidate = guards.blend(mu_ada, prior, config.blend_weight) if has_prior else mu_ada
+    limited, flags["change_capped"] = guards.cap_change(candidate, state.mu, config.mu_change_cap)
+    mu, flags["mu_clipped"] = guards.clip(limited, config.mu_min, config.mu_max)
+    flags["non_finite"] = np.isnan(mu)
+
+    info = GACInfo(
+        refreshed=refreshed,
+        proxies=new if refreshed else None,
+        sigma_s2=sigma_s2,
+        sigma_r2=sigma_r2,
+        delta_g2=delta_g2,
+        delta_g2_capped=capped,
+        alpha=alpha,
+        mu_raw=mu_raw,
+        mu_ada=mu_ada,
+        prior=prior,
+        mu_candidate=candidate,
+        mu_capped=limited,
+        mu=mu,
+        flags=flags,
+    )
+    return state._replace(mu=mu, mu_ada=mu_ada, alpha=alpha), info
+
+
+_REFRESH_FLAGS = (
+    "missing_s",
+    "missing_r",
+    "missing_delta",
+    "sigma_s2_floored",
+    "sigma_r2_floored",
+    "sft_stream_constant",
+    "rl_stream_constant",
+    "delta_g2_negative",
+)
+
+
+def _alpha(
+    config: GACConfig, state: GACState, new: Proxies, off: BoolArray
+) -> tuple[FloatArray, BoolArray, BoolArray]:
+    """This step's alpha; held where the KL is unknown."""
+    if config.alpha_mode == "static":
+        return state.alpha, off, off
+    kl = np.asarray(new.kl, dtype=np.float64)
+    unknown = np.isnan(kl) | off
+    alpha, clipped = kl_alpha(
+        state.alpha,
+        np.where(unknown, config.kl_target, kl),
+        target=config.kl_target,
+        gain=config.kl_gain,
+        low=config.alpha_min,
+        high=config.alpha_max,
+    )
+    return np.where(unknown, state.alpha, alpha), unknown, clipped & ~unknown
+
+
+def _refresh_due(config: GACConfig, state: GACState, step: int) -> bool:
+    return state.last_refresh < 0 or step - state.last_refresh >= config.mu_update_freq
+
+
+def _refresh(
+    config: GACConfig, state: GACState, new: Proxies, step: int
+) -> tuple[GACState, dict[str, BoolArray]]:
+    """Let one batch's proxies into the statistics EMA."""
+    off = np.zeros(state.mu.shape, dtype=np.bool_)
+    delta_g2 = np.asarray(new.delta_g2, dtype=np.float64)
+    negative = delta_g2 < 0.0
+    if negative.any():
+        delta_g2 = np.where(negative, 0.0, delta_g2)
+    sigma_s2, count_s = _smooth(config, state.sigma_s2, state.count_s, new.sigma_s2, new.has_s)
+    sigma_r2, count_r = _smooth(config, state.sigma_r2, state.count_r, new.sigma_r2, new.has_r)
+    smooth_delta, count_delta = _smooth(
+        config, state.delta_g2, state.count_delta, delta_g2, new.has_delta
+    )
+    flags = {
+        "missing_s": np.logical_not(new.has_s),
+        "missing_r": np.logical_not(new.has_r),
+        "missing_delta": np.logical_not(new.has_delta),
+        "sigma_s2_floored": new.sigma_s2_floored,
+        "sigma_r2_floored": new.sigma_r2_floored,
+        "sft_stream_constant": new.sft_stream_constant,
+        "rl_stream_constant": new.rl_stream_constant,
+        "delta_g2_negative": negative,
+    }
+    state = state._replace(
+        sigma_s2=sigma_s2,
+        sigma_r2=sigma_r2,
+        delta_g2=smooth_delta,
+        count_s=count_s,
+        count_r=count_r,
+        count_delta=count_delta,
+        last_refresh=step,
+    )
+    return state, {name: (flag | off if np.any(flag) else off) for name, flag in flags.items()}
+
+
+def _smooth(
+    config: GACConfig, smoothed: FloatArray, count: IntArray, value: ArrayLike, has: ArrayLike
+) -> tuple[FloatArray, IntArray]:
+    """One statistic's EMA, seeded by its first value; a missing branch is held or fed 0."""
+    present = np.asarray(has, dtype=np.bool_)
+    value = np.asarray(value, dtype=np.float64)
+    if not present.all():
+        value = np.where(present, value, 0.0)
+    mean = guards.ema(smoothed, value, config.ema_beta)
+    if count.min(initial=1) == 0:
+        mean = np.where(count == 0, value, mean)
+    if config.missing_branch == "zero" or present.all():
+        return mean, count + 1
+    return np.where(present, mean, smoothed), count + present
+
+
+def _statistics(
+    config: GACConfig, state: GACState
+) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
+    """The smoothed statistics with stand-ins for those not seen, and where any is not."""
+    counts = (state.count_s, state.count_r, state.count_delta)
+    if all(count.min(initial=1) > 0 for count in counts):
+        off = np.zeros(state.mu.shape, dtype=np.bool_)
+        return state.sigma_s2, state.sigma_r2, state.delta_g2, off
+    unseen = tuple(count == 0 for count in counts)
+    not_ready = unseen[0] | unseen[1] | unseen[2]
+    sigma_s2, sigma_r2, delta_g2 = (
+        np.where(absent, unit, value)
+        for absent, unit, value in zip(
+            unseen, (1.0, 1.0, 0.0), (state.sigma_s2, state.sigma_r2, state.delta_g2), strict=True
+        )
+    )
+    return sigma_s2, sigma_r2, delta_g2, not_ready
+
+
+def _step(state: GACState, step: int) -> int:
+    try:
+        number = operator.index(step)
+    except TypeError:
+        fail(f"step = {step!r} is not a whole number; pass the optimiser step")
+    if number < 0:
+        fail(f"step = {number} is negative; pass the optimiser step, counted from 0")
+    if number < state.last_refresh:
+        fail(
+            f"step = {number} is before the last refresh at step {state.last_refresh}; "
+            "pass steps in increasing order, or start from init"
+        )
+    return number
+
+
+def _require_statistic(name: str, value: ArrayLike, state: GACState, *, minimum: float) -> None:
+    array = np.asarray(value, dtype=np.float64)
+    # NaN fails both comparisons.
+    low, high = array.min(initial=math.inf), array.max(initial=-math.inf)
+    if array.size and not (minimum <= low and -math.inf < low and high < math.inf):
+        good = (array >= minimum) & np.isfinite(array)
+        bad = float(array[~good].flat[0])
+        bound = "finite" if minimum == -math.inf else "finite and >= 0"
+        fail(f"{name} = {bad!r} is not {bound}; pass a {bound} value, or set its has_ field False")
+    try:
+        fits = np.broadcast_shapes(array.shape, state.mu.shape) == state.mu.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        fail(
+            f"{name} has shape {array.shape}, which does not broadcast to the trajectories' shape "
+            f"{state.mu.shape}; pass that shape, or init with a wider one"
+        )
