@@ -74,8 +74,9 @@ mild = st.fixed_dictionaries(
     }
 )
 etas = st.floats(0.01, 100.0)
-vectors = st.lists(st.one_of(st.just(0.0), st.floats(0.01, 10.0), st.floats(-10.0, -0.01)),
-                   min_size=3, max_size=3)
+vectors = st.lists(
+    st.one_of(st.just(0.0), st.floats(0.01, 10.0), st.floats(-10.0, -0.01)), min_size=3, max_size=3
+)
 
 
 def named(problem: dict[str, Any]) -> dict[str, Any]:
@@ -112,8 +113,15 @@ def test_young_bound_matches_the_exact_bound(mu, problem, eta):
 
 @PROPERTY
 @given(
-    delta=vectors, b_s=vectors, b_r=vectors, s=positives, r=positives,
-    mu=units, alpha=units, rho=units, share=st.floats(-1.0, 1.0),
+    delta=vectors,
+    b_s=vectors,
+    b_r=vectors,
+    s=positives,
+    r=positives,
+    mu=units,
+    alpha=units,
+    rho=units,
+    share=st.floats(-1.0, 1.0),
 )
 def test_triangle_bound_is_above_the_risk_of_all_vectors_with_those_norms(
     delta, b_s, b_r, s, r, mu, alpha, rho, share
@@ -123,8 +131,14 @@ def test_triangle_bound_is_above_the_risk_of_all_vectors_with_those_norms(
         mu, alpha=alpha, delta=delta, s2_s=s, s2_r=r, b_s=b_s, b_r=b_r, kappa=kappa
     )
     bound = triangle_bound(
-        mu, s, r, np.dot(delta, delta), alpha,
-        beta_s=np.linalg.norm(b_s), beta_r=np.linalg.norm(b_r), rho=rho,
+        mu,
+        s,
+        r,
+        np.dot(delta, delta),
+        alpha,
+        beta_s=np.linalg.norm(b_s),
+        beta_r=np.linalg.norm(b_r),
+        rho=rho,
     )
     assert frac(float(bound)) * (1 + frac(NORM_RTOL)) >= exact
 
@@ -136,8 +150,13 @@ def test_triangle_bound_is_attained_by_aligned_biases_and_extreme_covariance(mu,
     sign = 1.0 if mu >= problem["alpha"] else -1.0
     s, r = problem["sigma_s2"], problem["sigma_r2"]
     attained = risk_from_vectors(
-        mu, [sign * np.sqrt(problem["delta_g2"])], s, r, problem["alpha"],
-        bias_s=[problem["beta_s"]], bias_r=[problem["beta_r"]],
+        mu,
+        [sign * np.sqrt(problem["delta_g2"])],
+        s,
+        r,
+        problem["alpha"],
+        bias_s=[problem["beta_s"]],
+        bias_r=[problem["beta_r"]],
         kappa=problem["rho"] * np.sqrt(s * r),
     )
     np.testing.assert_allclose(triangle_bound(mu, **problem), attained, rtol=NORM_RTOL)
@@ -186,8 +205,10 @@ def test_young_bound_touches_the_triangle_bound_at_the_best_eta_alone(mu, proble
 
 @SEARCHED
 @given(problem=mild)
-@example(problem=dict.fromkeys(("sigma_s2", "sigma_r2"), 1.0)
-         | {"delta_g2": 9.0, "alpha": 0.4, "beta_s": 0.5, "beta_r": 1.0, "rho": 0.5})
+@example(
+    problem=dict.fromkeys(("sigma_s2", "sigma_r2"), 1.0)
+    | {"delta_g2": 9.0, "alpha": 0.4, "beta_s": 0.5, "beta_r": 1.0, "rho": 0.5}
+)
 def test_triangle_minimiser_is_the_one_a_search_finds(problem):
     found = exact_bounds.triangle_minimiser(**named(problem))
     assert_within(triangle_minimiser(**problem), found, WELL_CONDITIONED_ATOL)
@@ -233,7 +254,7 @@ def test_young_minimiser_minimises_the_young_bound(problem, eta, other):
 
 @PROPERTY
 @given(problem=mild)
-def test_minimisers_without_bias_are_the_correlated_closed_form(problem):
+def test_triangle_minimiser_without_bias_is_the_correlated_closed_form(problem):
     plain = problem | {"beta_s": 0.0, "beta_r": 0.0}
     rest = [problem[k] for k in ("sigma_s2", "sigma_r2", "delta_g2", "alpha")]
     kappa = problem["rho"] * np.sqrt(problem["sigma_s2"] * problem["sigma_r2"])
@@ -266,9 +287,7 @@ def test_a_flat_bound_is_answered_by_alpha(alpha, eta):
 
 
 @PROPERTY
-@given(
-    mu=units, alpha=units, s=moderate, r=moderate, length=norms, beta_s=norms, beta_r=norms
-)
+@given(mu=units, alpha=units, s=moderate, r=moderate, length=norms, beta_s=norms, beta_r=norms)
 def test_effective_noise_is_exact_for_biases_orthogonal_to_each_other_and_to_delta(
     mu, alpha, s, r, length, beta_s, beta_r
 ):
@@ -317,7 +336,9 @@ def test_effective_noise_minimiser_is_the_closed_form_of_the_surrogate_noise(pro
 def test_every_surrogate_reduces_to_the_closed_form_when_both_biases_vanish(s, r, d, alpha):
     assert effective_noise_minimiser(s, r, d, alpha) == closed_form(s, r, d, alpha)
     np.testing.assert_allclose(
-        triangle_minimiser(s, r, d, alpha), closed_form(s, r, d, alpha), rtol=EXACT_RTOL,
+        triangle_minimiser(s, r, d, alpha),
+        closed_form(s, r, d, alpha),
+        rtol=EXACT_RTOL,
         atol=EXACT_RTOL,
     )
 

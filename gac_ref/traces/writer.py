@@ -40,6 +40,7 @@ class TraceWriter:
         GACError: The directory holds another schema or another source, or an argument is invalid.
 
     Examples:
+        >>> from gac_ref.traces import TraceReader
         >>> import tempfile
         >>> import numpy as np
         >>> folder = tempfile.TemporaryDirectory()
