@@ -1,9 +1,9 @@
 """GAC, the Guided Adaptive Controller: its golden reference in NumPy.
 
 Data flows one way: a recording or a generator gives a :class:`Batch`, its :func:`proxies` go
-through the closed form and the guards (:func:`update`), and out comes mu. A function wins where a
-module has its name (``gac_ref.risk``, ``gac_ref.proxies``, ``gac_ref.authority``,
-``gac_ref.replay``); import from the module with ``from gac_ref.risk import ...``.
+through the closed form and the guards (:func:`update`), and out comes mu. Where a function has the
+name of its module (`risk`, `proxies`, `authority`) the attribute of this package is the function;
+the module is reached with ``from gac_ref.risk import ...``.
 """
 
 from __future__ import annotations
@@ -11,30 +11,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gac_ref.alpha import kl_alpha
 from gac_ref.authority import Authority, authority
 from gac_ref.batch import Batch
-from gac_ref.bounds import (
-    effective_noise,
-    effective_noise_minimiser,
-    triangle_bound,
-    triangle_minimiser,
-    young_bound,
-    young_minimiser,
-)
-from gac_ref.coefficients import phi
 from gac_ref.config import VARIANTS, GACConfig
 from gac_ref.controller import GACInfo, init, update, update_from_proxies
 from gac_ref.errors import GACError
-from gac_ref.oracles import (
-    GradientMoments,
-    GradientOracle,
-    TwoBatchSize,
-    gradient_moments,
-    gradient_oracle,
-    oracle_from_moments,
-    two_batch_size,
-)
 from gac_ref.proxies import (
     Proxies,
     ProxySums,
@@ -58,13 +39,29 @@ from gac_ref.risk import (
     sensitivities,
     shrinkage,
 )
-from gac_ref.schedules import linear, warmup_cosine
-from gac_ref.simplex import simplex_minimiser, simplex_risk
 from gac_ref.state import GACState, load_state, save_state
 
 if TYPE_CHECKING:
     from gac_ref import baselines
-    from gac_ref.advantages import CONVENTIONS, AdvantageConvention, group_advantages
+    from gac_ref.advantages import (
+        CONVENTIONS,
+        AdvantageConvention,
+        group_advantages,
+    )
+    from gac_ref.alpha import (
+        kl_alpha,
+    )
+    from gac_ref.bounds import (
+        effective_noise,
+        effective_noise_minimiser,
+        triangle_bound,
+        triangle_minimiser,
+        young_bound,
+        young_minimiser,
+    )
+    from gac_ref.coefficients import (
+        phi,
+    )
     from gac_ref.losses import (
         AGGREGATIONS,
         Aggregation,
@@ -78,8 +75,28 @@ if TYPE_CHECKING:
         sft_loss,
         sft_phi_loss,
     )
-    from gac_ref.replay import ReplayRow, replay
-    from gac_ref.traces import TraceReader, TraceStep, TraceWriter
+    from gac_ref.oracles import (
+        GradientMoments,
+        GradientOracle,
+        TwoBatchSize,
+        gradient_moments,
+        gradient_oracle,
+        oracle_from_moments,
+        two_batch_size,
+    )
+    from gac_ref.schedules import (
+        linear,
+        warmup_cosine,
+    )
+    from gac_ref.simplex import (
+        simplex_minimiser,
+        simplex_risk,
+    )
+    from gac_ref.traces import (
+        TraceReader,
+        TraceStep,
+        TraceWriter,
+    )
 
 __version__ = "0.1.0"
 
@@ -102,7 +119,6 @@ __all__ = [
     "Moments",
     "Proxies",
     "ProxySums",
-    "ReplayRow",
     "Sensitivities",
     "Shrinkage",
     "TraceReader",
@@ -139,7 +155,6 @@ __all__ = [
     "proxies",
     "proxies_from_sums",
     "regret",
-    "replay",
     "risk",
     "risk_from_vectors",
     "save_state",
@@ -160,35 +175,67 @@ __all__ = [
     "young_minimiser",
 ]
 
-# Imported when first used: the estimator alone should cost little more than NumPy to import.
+# Imported when first used: the estimator should cost little more than NumPy to import.
 _LAZY = {
-    "CONVENTIONS": "advantages",
-    "AdvantageConvention": "advantages",
-    "group_advantages": "advantages",
-    "AGGREGATIONS": "losses",
-    "Aggregation": "losses",
-    "HybridLoss": "losses",
-    "Loss": "losses",
-    "aggregate": "losses",
-    "aggregation_count": "losses",
-    "aggregation_weights": "losses",
-    "clipped_surrogate_loss": "losses",
-    "hybrid_loss": "losses",
-    "sft_loss": "losses",
-    "sft_phi_loss": "losses",
-    "ReplayRow": "replay",
-    "replay": "replay",
-    "TraceReader": "traces",
-    "TraceStep": "traces",
-    "TraceWriter": "traces",
+    "advantages": (
+        "CONVENTIONS",
+        "AdvantageConvention",
+        "group_advantages",
+    ),
+    "alpha": ("kl_alpha",),
+    "bounds": (
+        "effective_noise",
+        "effective_noise_minimiser",
+        "triangle_bound",
+        "triangle_minimiser",
+        "young_bound",
+        "young_minimiser",
+    ),
+    "coefficients": ("phi",),
+    "losses": (
+        "AGGREGATIONS",
+        "Aggregation",
+        "HybridLoss",
+        "Loss",
+        "aggregate",
+        "aggregation_count",
+        "aggregation_weights",
+        "clipped_surrogate_loss",
+        "hybrid_loss",
+        "sft_loss",
+        "sft_phi_loss",
+    ),
+    "oracles": (
+        "GradientMoments",
+        "GradientOracle",
+        "TwoBatchSize",
+        "gradient_moments",
+        "gradient_oracle",
+        "oracle_from_moments",
+        "two_batch_size",
+    ),
+    "schedules": (
+        "linear",
+        "warmup_cosine",
+    ),
+    "simplex": (
+        "simplex_minimiser",
+        "simplex_risk",
+    ),
+    "traces": (
+        "TraceReader",
+        "TraceStep",
+        "TraceWriter",
+    ),
 }
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name == "baselines":
         return import_module("gac_ref.baselines")
-    if name in _LAZY:
-        return getattr(import_module(f"gac_ref.{_LAZY[name]}"), name)
+    if name in _HOME:
+        return getattr(import_module(f"gac_ref.{_HOME[name]}"), name)
     raise AttributeError(f"module 'gac_ref' has no attribute {name!r}")
 
 

@@ -1,12 +1,10 @@
 """Every semantic choice of the controller, by name, with where its default comes from."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -145,7 +143,7 @@ class GACConfig:
             )
 
     @classmethod
-    def documented(cls, **changes: Any) -> GACConfig:
+    def documented(cls, **changes: Any) -> Self:
         """The method as documented, with safe answers where the documents are silent.
 
         Examples:
@@ -155,7 +153,7 @@ class GACConfig:
         return cls._build({}, changes)
 
     @classmethod
-    def released(cls, **changes: Any) -> GACConfig:
+    def released(cls, **changes: Any) -> Self:
         """The public PyTorch code v0.1.1, to the letter (float64; its v0.1.0 rounds to float32).
 
         Examples:
@@ -165,7 +163,7 @@ class GACConfig:
         return cls._build(_RELEASED, changes)
 
     @classmethod
-    def decoupled(cls, **changes: Any) -> GACConfig:
+    def decoupled(cls, **changes: Any) -> Self:
         """`documented` with the weight EMA fed by its own state instead of the applied weight.
 
         Examples:
@@ -175,7 +173,7 @@ class GACConfig:
         return cls._build({"weight_ema": "internal"}, changes)
 
     @classmethod
-    def variant(cls, name: str, **changes: Any) -> GACConfig:
+    def variant(cls, name: str, **changes: Any) -> Self:
         """One of the named variants: "documented", "released" or "decoupled".
 
         Raises:
@@ -187,16 +185,16 @@ class GACConfig:
         """
         if name not in VARIANTS:
             fail(f"variant = {name!r} is not one of {', '.join(VARIANTS)}; pass one of these")
-        build: Callable[..., GACConfig] = getattr(cls, name)
+        build: Callable[..., Self] = getattr(cls, name)
         return build(**changes)
 
     @classmethod
-    def _build(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> GACConfig:
+    def _build(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> Self:
         for name in changes:
             _require_field(name)
         return cls(**{**base, **changes})
 
-    def replace(self, **changes: Any) -> GACConfig:
+    def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated again.
 
         Examples:
@@ -215,7 +213,7 @@ class GACConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> GACConfig:
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """A configuration from `to_dict`'s form; missing fields take their default.
 
         Raises:
@@ -227,7 +225,7 @@ class GACConfig:
         """
         return cls._build({}, fields)
 
-    def with_settings(self, settings: Iterable[str]) -> GACConfig:
+    def with_settings(self, settings: Iterable[str]) -> Self:
         """A copy with ``"field=value"`` texts applied, each parsed by its field's type.
 
         Raises:
@@ -261,7 +259,9 @@ _RELEASED: dict[str, str] = {
 VARIANTS: tuple[str, ...] = ("documented", "released", "decoupled")
 """The names that :meth:`GACConfig.variant` takes."""
 
-_FIELD_TYPES: dict[str, Any] = get_type_hints(GACConfig)
+# Annotations are not postponed in this module: resolving their text would take longer than all
+# the rest of the import.
+_FIELD_TYPES: dict[str, Any] = dict(GACConfig.__annotations__)
 
 _UNIT = (lambda x: 0.0 <= x <= 1.0, "[0, 1]")
 _POSITIVE = (lambda x: x > 0.0, "(0, inf)")

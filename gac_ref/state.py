@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gac_ref._files import write_atomically
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.config import GACConfig
 from gac_ref.errors import fail
@@ -67,15 +66,11 @@ def save_state(path: str | os.PathLike[str], config: GACConfig, state: GACState)
         ...     load_state(f"{folder}/state.npz")[0] == config
         True
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.tmp")
+    import json
+
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state._asdict().items()}
     arrays |= {"schema": np.asarray(SCHEMA), "config": np.asarray(json.dumps(config.to_dict()))}
-    with open(temporary, "wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
+    write_atomically(path, lambda file: np.savez(file, **arrays))
 
 
 def load_state(path: str | os.PathLike[str]) -> tuple[GACConfig, GACState]:
@@ -90,8 +85,10 @@ def load_state(path: str | os.PathLike[str]) -> tuple[GACConfig, GACState]:
             ...
         gac_ref.errors.GACError: nowhere.npz: no such file; pass a file that save_state wrote
     """
+    import json
+
     name = os.fspath(path)
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         fail(f"{name}: no such file; pass a file that save_state wrote")
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -8,9 +8,9 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -86,23 +86,6 @@ def scalar(where: str, name: str, array: AnyArray) -> AnyArray:
     if array.size != 1:
         fail(f"{where}: {name} has shape {array.shape}; pass one number a step")
     return array.reshape(()).astype(np.float64)
-
-
-def write_atomically(target: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write, flush to the disk, rename: after a crash the file is whole or absent."""
-    # A fixed name: what a crash leaves behind is replaced when the step is recorded again.
-    temporary = target.with_name(f".{target.name}.tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
-    if os.name == "posix":  # elsewhere a directory cannot be opened
-        directory = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def read_header(path: Path) -> tuple[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gac_ref._files import write_atomically
 from gac_ref.errors import fail
 from gac_ref.traces.files import (
     SCHEMA,
@@ -18,7 +19,6 @@ from gac_ref.traces.files import (
     read_header,
     scalar,
     to_numpy,
-    write_atomically,
 )
 
 __all__ = ["TraceWriter"]
