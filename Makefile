@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
 run: $(VENV)/.run
 	@mkdir -p out
-	@$(BIN)/python -m gac_ref replay $(TRACE) --plot out/replay.png
+	@$(BIN)/python -m gac_ref replay $(TRACE) --variant recorded --compare --plot out/replay.png
 
 test: $(VENV)/.dev lint
 	@$(BIN)/python -m pytest -n 2 -q
@@ -57,6 +57,7 @@ $(VENV)/.record: requirements/record.txt $(VENV)/.torch
 	@$(PIP) install -r requirements/record.txt
 	@touch $@
 
+# Needs uv; writes hashes, and neither addresses nor the name of an index.
 lock:
 	@for name in run dev; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
