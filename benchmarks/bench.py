@@ -136,8 +136,9 @@ def main() -> int:
         met = ratio <= limit if better == "lower" else ratio >= limit
         results[name] = {"ratio": round(ratio, 3), "limit": limit, "better": better}
         sign = "<=" if better == "lower" else ">="
-        print(f"{name:<34} {ratio:8.2f}   {sign} {limit:<6g} {'met' if met else 'MISSED'}",
-              flush=True)
+        print(
+            f"{name:<34} {ratio:8.2f}   {sign} {limit:<6g} {'met' if met else 'MISSED'}", flush=True
+        )
 
     for dtype in (np.float64, np.float32):
         for variant in ("documented", "released"):

@@ -26,7 +26,7 @@ def require_psd(s: ArrayLike, r: ArrayLike, d: ArrayLike, kappa: ArrayLike) -> N
         require_non_negative(name, value)
     product = np.asarray(s) * np.asarray(r)
     # A relative slack of 1e-12: kappa = sqrt(s r) computed by the caller may round up.
-    bad: BoolArray = np.asarray(np.square(kappa) > product * (1.0 + 1e-12))
+    bad: BoolArray = np.asarray(~(np.square(kappa) <= product * (1.0 + 1e-12)))
     if bad.any():
         size = float(np.broadcast_to(np.abs(kappa), bad.shape)[bad].flat[0])
         bound = float(np.sqrt(np.broadcast_to(product, bad.shape)[bad].flat[0]))

@@ -8,14 +8,11 @@ step, and the released defaults leave the estimate 0.99 % of mu.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
-from gac_ref import guards
-from gac_ref._typing import FloatArray
 from gac_ref.config import GACConfig
 from gac_ref.schedules import prior_at
 
@@ -96,17 +93,16 @@ def authority(config: GACConfig) -> Authority:
         "internal": (lam, beta),
         "off": (lam, 0.0),
     }[config.weight_ema]
-    changes = list(_largest_changes(config, lam))
-    binding = [step for step, change in changes if change > config.mu_change_cap]
+    largest, first = _largest_change(config, lam)
     return Authority(
         weight=weight,
         prior_weight=1.0 - weight,
         pole=pole,
         settling_steps=_settling(pole),
         statistics_settling_steps=(_settling(beta) - 1) * config.mu_update_freq + 1,
-        largest_change=max(change for _, change in changes),
-        cap_can_bind=bool(binding),
-        first_binding_step=min(binding, default=None),
+        largest_change=largest,
+        cap_can_bind=first is not None,
+        first_binding_step=first,
         weak=weight < WEAK_AUTHORITY,
     )
 
@@ -116,70 +112,101 @@ def _settling(pole: float) -> int:
     return 1 if pole <= SETTLING_BAND else math.ceil(math.log(SETTLING_BAND) / math.log(pole))
 
 
-def _largest_changes(config: GACConfig, lam: float) -> Iterator[tuple[int, float]]:
-    """For each step, the largest uncapped change of mu that any raw estimates can cause.
+def _largest_change(config: GACConfig, lam: float) -> tuple[float, int | None]:
+    """The supremum of the uncapped change over all steps, and the first step above the cap.
 
-    Walks the interval of reachable carried weights (the applied mu, or the EMA's own state). Once
-    the prior is constant the interval moves monotonically to a limit, which stands for all later
-    steps; the step named for it is the first after the schedule.
+    Once the prior is constant the reachable interval moves monotonically to a limit, which bounds
+    all later steps; only where that bound is above the cap are they walked.
     """
-    horizon = 1 + (config.prior_warmup + config.prior_decay if config.prior != "none" else 0)
+    schedule = 1 + (config.prior_warmup + config.prior_decay if config.prior != "none" else 0)
+    walk = _changes(config, lam)
+    changes = list(itertools.islice(walk, schedule + 1))
+    prior = _prior(config, schedule)
+    limits = (_limit(config, lam, prior, 0.0), _limit(config, lam, prior, 1.0))
+    largest = max(*changes, _change(config, lam, prior, prior, *limits))
+    if largest <= config.mu_change_cap:
+        return largest, None
+    walked = enumerate(itertools.chain(changes, walk))
+    return largest, next((step for step, change in walked if change > config.mu_change_cap), None)
+
+
+def _changes(config: GACConfig, lam: float) -> Iterator[float]:
+    """The largest uncapped change of mu at step 0, 1, ..., until nothing moves any more.
+
+    Carries the interval of reachable weights: of the applied mu, or of the EMA's own state.
+    """
     low = high = config.init_mu
-    previous_prior = math.nan  # no blend happened before step 0: mu is init_mu as it is
-    for step in range(horizon + 1):
-        prior = prior_at(config, step) if config.prior != "none" else 0.0
-        if step == horizon:
-            low, high = _limit(config, lam, prior, low), _limit(config, lam, prior, high, up=True)
-        carried = _ends_and_kinks(config, lam, previous_prior, low, high)
-        applied = carried
-        if config.weight_ema != "applied" and step > 0:
-            applied = _clip(config, _blend(carried, previous_prior, lam))
-        adaptive = _adaptive(config, carried[:, None], np.array([0.0, 1.0]))
-        candidate = _blend(adaptive, prior, lam)
-        yield step, float(np.abs(candidate - applied[:, None]).max())
-        following = _clip(config, candidate) if config.weight_ema == "applied" else adaptive
-        low, high = float(following.min()), float(following.max())
-        previous_prior = prior
+    before = math.nan  # no blend happened before step 0: mu is init_mu as it is
+    for step in itertools.count():
+        prior = _prior(config, step)
+        yield _change(config, lam, before, prior, low, high)
+        ends = _advance(config, lam, prior, low, 0.0), _advance(config, lam, prior, high, 1.0)
+        if ends == (low, high) and prior == before and step > config.prior_warmup:
+            return
+        low, high = ends
+        before = prior
 
 
-def _ends_and_kinks(
-    config: GACConfig, lam: float, prior: float, low: float, high: float
-) -> FloatArray:
-    """Where, on [low, high], the change can have its extremes: it is linear in between."""
-    beta = config.ema_beta
-    points = [low, high]
-    for bound in (config.mu_min, config.mu_max):
-        if config.weight_ema != "off" and beta > 0.0:
-            points += [bound / beta, (bound - (1.0 - beta)) / beta]
-        if config.weight_ema != "applied" and lam > 0.0 and not math.isnan(prior):
-            points.append((bound - (1.0 - lam) * prior) / lam)
-    return np.asarray(np.clip(np.array(points), low, high))
+def _change(
+    config: GACConfig, lam: float, before: float, prior: float, low: float, high: float
+) -> float:
+    """The largest uncapped change of mu from a carried weight in [low, high].
+
+    It is monotone in the raw estimate, and piecewise linear in the carried weight, with a kink
+    where the clip of the weight applied before sets in.
+    """
+    carried = [low, high]
+    own_state = config.weight_ema != "applied" and not math.isnan(before)
+    if own_state and lam > 0.0:
+        kinks = ((bound - (1.0 - lam) * before) / lam for bound in (config.mu_min, config.mu_max))
+        carried += [kink for kink in kinks if low < kink < high]
+    largest = 0.0
+    for weight, raw in itertools.product(carried, (0.0, 1.0)):
+        applied = _clip(config, _blend(weight, before, lam)) if own_state else weight
+        candidate = _blend(_adaptive(config, weight, raw), prior, lam)
+        largest = max(largest, abs(candidate - applied))
+    return largest
 
 
-def _limit(config: GACConfig, lam: float, prior: float, start: float, *, up: bool = False) -> float:
-    """The fixed point that the lowest (or highest) raw estimate leads the carried weight to."""
-    raw = 1.0 if up else 0.0
+def _advance(config: GACConfig, lam: float, prior: float, carried: float, raw: float) -> float:
+    """The carried weight one step on; monotone in the carried weight and in the raw estimate."""
+    adaptive = _adaptive(config, carried, raw)
+    return (
+        _clip(config, _blend(adaptive, prior, lam)) if config.weight_ema == "applied" else adaptive
+    )
+
+
+def _limit(config: GACConfig, lam: float, prior: float, raw: float) -> float:
+    """The fixed point that a constant raw estimate leads the carried weight to."""
     if config.weight_ema != "applied":
-        return float(_clip(config, np.asarray(raw)))
+        return _clip(config, raw)
     # mu = clip((1 - lam) prior + lam clip(beta mu + (1 - beta) raw)): solved with the inner clip
     # inactive, then active; the map is a contraction, so the self-consistent one is the limit.
     beta = config.ema_beta
     linear = ((1.0 - lam) * prior + lam * (1.0 - beta) * raw) / (1.0 - lam * beta)
     inner = beta * linear + (1.0 - beta) * raw
     if not config.mu_min <= inner <= config.mu_max:
-        linear = (1.0 - lam) * prior + lam * float(_clip(config, np.asarray(inner)))
-    return float(_clip(config, np.asarray(linear)))
+        linear = _blend(_clip(config, inner), prior, lam)
+    return _clip(config, linear)
 
 
-def _adaptive(config: GACConfig, carried: FloatArray, raw: FloatArray) -> FloatArray:
+# The guards once more, on plain floats: a walk of thousands of steps would spend its time in
+# NumPy's call overhead. A test holds them against gac_ref.guards.
+
+
+def _adaptive(config: GACConfig, carried: float, raw: float) -> float:
     if config.weight_ema == "off":
-        return _clip(config, np.broadcast_to(raw, np.broadcast_shapes(carried.shape, raw.shape)))
-    return _clip(config, guards.ema(carried, raw, config.ema_beta))
+        return _clip(config, raw)
+    return _clip(config, config.ema_beta * carried + (1.0 - config.ema_beta) * raw)
 
 
-def _blend(adaptive: FloatArray, prior: float, lam: float) -> FloatArray:
-    return guards.blend(adaptive, prior, lam)
+def _blend(adaptive: float, prior: float, lam: float) -> float:
+    return (1.0 - lam) * prior + lam * adaptive
 
 
-def _clip(config: GACConfig, value: FloatArray) -> FloatArray:
-    return guards.clip(value, config.mu_min, config.mu_max)[0]
+def _clip(config: GACConfig, value: float) -> float:
+    return min(max(value, config.mu_min), config.mu_max)
+
+
+def _prior(config: GACConfig, step: int) -> float:
+    return prior_at(config, step) if config.prior != "none" else 0.0

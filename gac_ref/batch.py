@@ -36,8 +36,9 @@ class Batch:
         old_logprob: Log-probabilities under the policy that sampled the rollouts, [B, T], nats.
         ref_logprob: Log-probabilities under the reference policy, [B, T], nats.
         entropy: Mean token entropy of the policy on the rollouts, nats, >= 0.
-        kl: KL divergence of the policy from the reference, nats per token, finite. Without it,
-            a KL-driven alpha takes the k3 estimate from `ref_logprob`.
+        kl: KL divergence of the policy from the reference on the rollouts, nats per token,
+            finite; not used where the batch has no rollout. Without it, a KL-driven alpha takes
+            the k3 estimate from `ref_logprob`.
 
     B = 0 is legal (an empty shard), and so is a batch without one of the branches. Outside the
     response, any value is legal, NaN and infinities included.

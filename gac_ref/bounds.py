@@ -220,6 +220,8 @@ def effective_noise(sigma2: ArrayLike, beta: ArrayLike) -> FloatArray:
         5.0
     """
     sigma2, beta = arrays(sigma2, beta)
+    require_non_negative("sigma2", sigma2)
+    require_non_negative("beta", beta)
     return np.asarray(sigma2 + beta**2)
 
 
@@ -252,6 +254,8 @@ def effective_noise_minimiser(
         >>> float(effective_noise_minimiser(1.0, 1.0, 0.0, beta_r=1.0))
         0.6666666666666666
     """
+    require_non_negative("beta_s", beta_s)
+    require_non_negative("beta_r", beta_r)
     return closed_form(
         effective_noise(sigma_s2, beta_s), effective_noise(sigma_r2, beta_r), delta_g2, alpha
     )

@@ -142,7 +142,7 @@ def update(
         arXiv:2605.26184, sections 3.2-3.4; the specification's sections 3 and 4.
     """
     step = _step(state, step)
-    unknown_kl = batch.kl is None and batch.ref_logprob is None
+    unknown_kl = batch.kl is None and batch.source("ref_logprob") is None
     if config.alpha_mode == "kl" and unknown_kl and batch.rollout_rows.size:
         fail("alpha_mode = 'kl' but the batch has neither kl nor ref_logprob; pass one of them")
     if _refresh_due(config, state, step):
@@ -182,9 +182,15 @@ def update_from_proxies(
     """
     step = _step(state, step)
     if _refresh_due(config, state, step):
-        _require_statistic("sigma_s2", proxies.sigma_s2, state, minimum=0.0)
-        _require_statistic("sigma_r2", proxies.sigma_r2, state, minimum=0.0)
-        _require_statistic("delta_g2", proxies.delta_g2, state, minimum=-math.inf)
+        _require_statistic("sigma_s2", proxies.sigma_s2, proxies.has_s, state, minimum=0.0)
+        _require_statistic("sigma_r2", proxies.sigma_r2, proxies.has_r, state, minimum=0.0)
+        _require_statistic(
+            "delta_g2", proxies.delta_g2, proxies.has_delta, state, minimum=-math.inf
+        )
+        for name in ("has_s", "has_r", "has_delta"):
+            _require_shape(name, getattr(proxies, name), state)
+    if config.alpha_mode == "kl":
+        _require_shape("kl", proxies.kl, state)
     return _advance(config, state, proxies, step)
 
 
@@ -219,7 +225,8 @@ def _advance(
     if config.unseen_statistic == "hold" and not_ready.any():
         mu_raw = np.where(not_ready, previous, mu_raw)
         mu_ada = np.where(not_ready, previous, mu_ada)
-        flags["flat_risk"] = flags["flat_risk"] & ~not_ready
+        for name in ("delta_g2_capped", "flat_risk"):  # stand-ins decided nothing
+            flags[name] = flags[name] & ~not_ready
     mu_ada, flags["mu_ada_clipped"] = guards.clip(mu_ada, config.mu_min, config.mu_max)
 
     prior = prior_at(config, step)
@@ -289,7 +296,7 @@ def _refresh(
     """Let one batch's proxies into the statistics EMA."""
     off = np.zeros(state.mu.shape, dtype=np.bool_)
     delta_g2 = np.asarray(new.delta_g2, dtype=np.float64)
-    negative = delta_g2 < 0.0
+    negative = (delta_g2 < 0.0) & np.asarray(new.has_delta)
     if negative.any():
         delta_g2 = np.where(negative, 0.0, delta_g2)
     sigma_s2, count_s = _smooth(config, state.sigma_s2, state.count_s, new.sigma_s2, new.has_s)
@@ -369,21 +376,32 @@ def _step(state: GACState, step: int) -> int:
     return number
 
 
-def _require_statistic(name: str, value: ArrayLike, state: GACState, *, minimum: float) -> None:
+def _require_statistic(
+    name: str, value: ArrayLike, has: ArrayLike, state: GACState, *, minimum: float
+) -> None:
     array = np.asarray(value, dtype=np.float64)
-    # NaN fails both comparisons.
+    _require_shape(name, array, state)
+    # NaN fails the comparisons; two reductions spare the elementwise ones in the common case.
     low, high = array.min(initial=math.inf), array.max(initial=-math.inf)
     if array.size and not (minimum <= low and -math.inf < low and high < math.inf):
-        good = (array >= minimum) & np.isfinite(array)
-        bad = float(array[~good].flat[0])
+        bad = ~((array >= minimum) & np.isfinite(array)) & np.asarray(has)
+        if not bad.any():
+            return
+        first = float(np.broadcast_to(array, bad.shape)[bad].flat[0])
         bound = "finite" if minimum == -math.inf else "finite and >= 0"
-        fail(f"{name} = {bad!r} is not {bound}; pass a {bound} value, or set its has_ field False")
+        fail(
+            f"{name} = {first!r} is not {bound}; pass a {bound} value, or set its has_ field False"
+        )
+
+
+def _require_shape(name: str, value: ArrayLike, state: GACState) -> None:
+    shape = np.shape(value)
     try:
-        fits = np.broadcast_shapes(array.shape, state.mu.shape) == state.mu.shape
+        fits = np.broadcast_shapes(shape, state.mu.shape) == state.mu.shape
     except ValueError:
         fits = False
     if not fits:
         fail(
-            f"{name} has shape {array.shape}, which does not broadcast to the trajectories' shape "
+            f"{name} has shape {shape}, which does not broadcast to the trajectories' shape "
             f"{state.mu.shape}; pass that shape, or init with a wider one"
         )

@@ -77,7 +77,7 @@ def cap_change(
     change = np.asarray(candidate) - previous
     acted = np.abs(change) > cap
     if not acted.any():
-        return np.asarray(candidate), acted
+        return np.broadcast_to(candidate, acted.shape), acted
     return np.where(acted, previous + np.copysign(cap, change), candidate), acted
 
 
@@ -123,7 +123,8 @@ def cap_disagreement(
     """
     delta_g2 = np.asarray(delta_g2)
     if ratio == 0.0:
-        return delta_g2, np.zeros(delta_g2.shape, dtype=np.bool_)
+        shape = np.broadcast_shapes(delta_g2.shape, np.shape(sigma_s2), np.shape(sigma_r2))
+        return np.broadcast_to(delta_g2, shape), np.zeros(shape, dtype=np.bool_)
     limit = np.asarray(ratio * (np.add(sigma_s2, sigma_r2) + eps))
     acted = delta_g2 > limit
     return np.where(acted, limit, delta_g2), acted
@@ -141,8 +142,8 @@ def guarded_closed_form(
     r"""The closed form with a stated answer where the risk is flat.
 
     "alpha" is the exact ratio, and alpha where there is no disagreement and both variances lie on
-    their floor: there is nothing to choose by. (The measured floor is :math:`\epsilon`; twice that
-    is the threshold, so that rounding in the EMA does not decide.) "zero" is the released
+    their floor: there is nothing to choose by. (The floor is :math:`\epsilon`; the test is "at most
+    twice that", so that rounding in the EMA does not decide.) "zero" is the released
     form, :math:`(\alpha\Delta^2 + \sigma_r^2) / (\Delta^2 + \sigma_s^2 + \sigma_r^2 + \epsilon)`
     everywhere, which falls to 0.
 

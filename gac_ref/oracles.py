@@ -133,8 +133,8 @@ def oracle_from_moments(sft: GradientMoments, rl: GradientMoments) -> GradientOr
     sigma_r2 = _noise_of_mean("RL", rl)
     plain = np.sum((sft.mean - rl.mean) ** 2, axis=-1)
     return GradientOracle(
-        sigma_s2=sigma_s2,
-        sigma_r2=sigma_r2,
+        sigma_s2=np.broadcast_to(sigma_s2, plain.shape),
+        sigma_r2=np.broadcast_to(sigma_r2, plain.shape),
         delta_g2=np.asarray(plain - sigma_s2 - sigma_r2),
         kappa=np.zeros_like(plain),
         plain_delta_g2=plain,
@@ -175,6 +175,13 @@ def gradient_oracle(x_s: ArrayLike, x_r: ArrayLike, *, paired: bool = False) -> 
     sft, rl = gradient_moments(x), gradient_moments(y)
     if x.shape[-1] != y.shape[-1]:
         fail(f"x_s has d = {x.shape[-1]} and x_r has d = {y.shape[-1]}; pass equal dimensions")
+    try:
+        np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    except ValueError:
+        fail(
+            f"x_s and x_r have the leading shapes {x.shape[:-2]} and {y.shape[:-2]}, which do not "
+            "broadcast; pass equal leading axes"
+        )
     oracle = oracle_from_moments(sft, rl)
     if not paired:
         return oracle
@@ -220,8 +227,10 @@ def two_batch_size(
         fail(f"batch sizes small = {small!r}, big = {big!r}; pass 1 <= small < big")
     s, b = np.asarray(small_norm2, dtype=np.float64), np.asarray(big_norm2, dtype=np.float64)
     for name, value in (("small_norm2", s), ("big_norm2", b)):
-        if not np.all((value >= 0.0) & np.isfinite(value)):
-            fail(f"{name} has a value that is negative or not finite; pass squared norms")
+        good = (value >= 0.0) & np.isfinite(value)
+        if not good.all():
+            bad = float(value[~good].flat[0])
+            fail(f"{name} holds {bad!r}, which is negative or not finite; pass squared norms")
     return TwoBatchSize(
         gradient2=(big * b - small * s) / (big - small),
         noise=(s - b) / (1.0 / small - 1.0 / big),

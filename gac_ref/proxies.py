@@ -225,6 +225,7 @@ def proxies_from_sums(config: GACConfig, sums: ProxySums) -> Proxies:
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")  # an overflow is answered by NaN, and flagged
 def _normalised_disagreement(sums: ProxySums) -> tuple[float, BoolArray]:
     r"""Mean over rows of the masked mean of :math:`(z_s - z_r)^2`, from moments alone.
 
@@ -233,7 +234,7 @@ def _normalised_disagreement(sums: ProxySums) -> tuple[float, BoolArray]:
     """
     pooled, sequences = sums.tokens, sums.sequences
     spread = np.sqrt(np.diagonal(pooled.covariance))
-    constant = spread <= SPREAD_RTOL * np.hypot(pooled.mean, spread)
+    constant = np.isfinite(spread) & (spread <= SPREAD_RTOL * np.hypot(pooled.mean, spread))
     u = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread)) * np.array([1.0, -1.0])
     offset = u @ (sequences.mean - pooled.mean)
     total = u @ sequences.scatter @ u + sequences.weight * offset**2
@@ -260,7 +261,7 @@ def _kl_moments(config: GACConfig, batch: Batch) -> Moments:
     """
     rows = batch.rollout_rows
     count = float(batch.lengths[rows].sum())
-    if count == 0.0 or (batch.kl is None and batch.ref_logprob is None):
+    if count == 0.0 or (batch.kl is None and batch.source("ref_logprob") is None):
         return Moments.empty(1)
     if batch.kl is not None:
         return Moments.of([[batch.kl]], count)

@@ -71,6 +71,7 @@ class Moments(NamedTuple):
         w = np.broadcast_to(np.asarray(weights, dtype=np.float64), x.shape[:1])
         return cls(w, x, np.zeros((*x.shape, x.shape[-1]))).pool()
 
+    @np.errstate(over="ignore", invalid="ignore")  # poisoned values stay poisoned, silently
     def pool(self) -> Moments:
         """Merge along the first axis: [n, ...] becomes [...].
 
@@ -142,6 +143,8 @@ def masked_mean(
     References:
         GAC v0.1.1, ``masked_mean``; the specification's section 3.
     """
+    if masking not in ("select", "multiply"):
+        fail(f"masking = {masking!r} is not 'select' or 'multiply'; pass one of these")
     v = np.asarray(values, dtype=np.float64)
     m = np.asarray(mask, dtype=np.bool_)
     with np.errstate(invalid="ignore"):
@@ -160,7 +163,8 @@ def trimmed_variance(values: ArrayLike, trim_ratio: float = 0.1) -> float:
 
     The variance (ddof 0) of :math:`x_{(k+1)}, \dots, x_{(n-k)}`; nothing is dropped when n < 4.
     The product is taken in float64 and truncated, as the released code does: 0.29 * 100 drops 28.
-    Values are sorted first, so any order of them gives the same bits.
+    Values are sorted first, so any order of them gives the same bits. A NaN sorts last, so trimming
+    can drop it, as in the released code; what is kept makes the variance NaN.
 
     Args:
         values: [n], n >= 1.
@@ -182,6 +186,8 @@ def trimmed_variance(values: ArrayLike, trim_ratio: float = 0.1) -> float:
     x = np.sort(np.asarray(values, dtype=np.float64).ravel())
     if x.size == 0:
         fail("trimmed_variance needs at least one value, got none; check the branch is present")
+    if not 0.0 <= trim_ratio < 0.5:
+        fail(f"trim_ratio = {trim_ratio!r} is outside [0, 0.5); pass a value in that range")
     k = int(x.size * trim_ratio) if x.size >= 4 else 0
     return float(np.var(x[k : x.size - k]))
 

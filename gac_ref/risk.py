@@ -163,12 +163,17 @@ def curvature(
     Returns:
         A, >= 0.
 
+    Raises:
+        GACError: A negative variance or disagreement, or a kappa that Cauchy-Schwarz forbids.
+
     Examples:
         >>> float(curvature(1.0, 2.0, 3.0, kappa=0.5))
         5.0
     """
     s, r, d, k = arrays(sigma_s2, sigma_r2, delta_g2, kappa)
-    return np.asarray(d + s + r - 2.0 * k)
+    require_psd(s, r, d, k)
+    # Fully correlated noise of equal size cancels to 0; rounding must not make that negative.
+    return np.maximum(d + s + r - 2.0 * k, 0.0)
 
 
 def closed_form(

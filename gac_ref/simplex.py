@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gac_ref._typing import ArrayLike, FloatArray
+from gac_ref._typing import ArrayLike, BoolArray, FloatArray, IntArray
 from gac_ref.errors import fail
 
 __all__ = ["simplex_minimiser", "simplex_risk"]
@@ -21,6 +21,16 @@ __all__ = ["simplex_minimiser", "simplex_risk"]
 PSD_RTOL = 1e-10
 """Slack on the smallest eigenvalue, relative to the largest: a Gram matrix computed in float64
 from K vectors is off by about K * 1e-16 of it, and callers estimate theirs from samples."""
+
+FLAT_RTOL = 2.0**-44
+"""Curvature below this share of the largest is rounding: K products of float64 leave K * 2**-53."""
+
+ENTRY_RTOL = 2.0**-50
+"""And below this share of the largest entry: reducing cancels entries, rounded at 2**-53 each."""
+
+TIE_RTOL = 2.0**-40
+"""Risks this close are equal where the risk is flat in some direction; sums of K^2 terms resolve
+about K^2 * 2**-53."""
 
 
 def simplex_risk(
@@ -87,50 +97,65 @@ def simplex_minimiser(gram: ArrayLike, noise: ArrayLike, target: ArrayLike) -> F
 
 def _minimise_one(gram: FloatArray, noise: FloatArray, target: FloatArray) -> FloatArray:
     k = target.size
-    hessian, pull = gram + noise, gram @ target
-    scale = float(np.abs(hessian).max())
-    if scale == 0.0:
-        return target.copy()
-    if not _is_strictly_convex(hessian, scale):
-        # Distance to the target breaks the tie: at 2**-44 of the scale it is below what float64
-        # sums of K terms resolve in the risk, and far above the rounding of the solve.
-        ridge = scale * 2.0**-44
-        hessian, pull = hessian + ridge * np.eye(k), pull + ridge * target
-    best, lowest = target, np.inf
-    for members in range(1, 2**k):
-        support = np.flatnonzero([members >> i & 1 for i in range(k)])
-        weights = _equality_minimiser(hessian, pull, support)
-        if weights is None:
-            continue
-        value = float(weights @ hessian @ weights - 2.0 * pull @ weights)
-        if value < lowest:
-            best, lowest = weights, value
-    return best
+    supports = (np.flatnonzero([members >> i & 1 for i in range(k)]) for members in range(1, 2**k))
+    faces = [_face_minimiser(gram, noise, target, support) for support in supports]
+    weights = np.stack([w for w in faces if w is not None])
+    risks = simplex_risk(weights, gram, noise, target)
+    best = weights[int(np.argmin(risks))]
+    curvature = np.asarray(
+        np.linalg.eigvalsh(_reduced(gram, noise, _zero_sum_basis(k))), np.float64
+    )
+    if not _is_flat(curvature, gram, noise, np.arange(k)).any():
+        return np.asarray(best)
+    terms = float(simplex_risk(best, np.abs(gram), np.abs(noise), -target))
+    tied = weights[risks - risks.min() <= TIE_RTOL * terms]
+    distance = np.sum((tied - target) ** 2, axis=-1)
+    return np.asarray(tied[int(np.argmin(distance))])
 
 
-def _is_strictly_convex(hessian: FloatArray, scale: float) -> bool:
-    """Whether the risk is curved in every direction along the simplex (weights summing to 1)."""
-    steps = np.eye(hessian.shape[0])[:, 1:] - np.eye(hessian.shape[0])[:, :1]
-    curvature = np.linalg.eigvalsh(steps.T @ hessian @ steps)
-    return bool(curvature.min(initial=np.inf) > 2.0**-40 * scale)
-
-
-def _equality_minimiser(
-    hessian: FloatArray, pull: FloatArray, support: np.ndarray
+def _face_minimiser(
+    gram: FloatArray, noise: FloatArray, target: FloatArray, support: IntArray
 ) -> FloatArray | None:
-    """Minimise on ``sum(w) = 1`` with the support given; None where a weight is negative."""
-    n = support.size
-    system = np.zeros((n + 1, n + 1))
-    system[:n, :n] = hessian[np.ix_(support, support)]
-    # The multiplier is scaled like the Hessian, so that the system is well balanced.
-    system[:n, n] = system[n, :n] = np.abs(hessian).max()
-    right = np.append(pull[support], system[n, 0])
-    solution = np.linalg.solve(system, right)[:n]
-    if np.any(solution < 0.0):
+    """The minimiser among weights on `support` that sum to 1, nearest to the target if several.
+
+    None where it has a negative weight: then the minimiser over the face lies on a smaller one.
+    """
+    basis = np.zeros((target.size, support.size - 1))
+    basis[support] = _zero_sum_basis(support.size)
+    start = np.zeros(target.size)
+    start[support] = target[support]
+    start[support] += (1.0 - start.sum()) / support.size
+    slope = basis.T @ (gram @ (start - target) + noise @ start)
+    curvature, axes = np.linalg.eigh(_reduced(gram, noise, basis))
+    flat = _is_flat(curvature, gram, noise, support)
+    # The pseudo-inverse step: none along flat directions, so the start stays nearest there.
+    step = np.where(flat, 0.0, -(axes.T @ slope) / np.where(flat, 1.0, curvature))
+    weights = start + basis @ (axes @ step)
+    if np.any(weights < 0.0):
         return None
-    weights = np.zeros(pull.size)
-    weights[support] = solution / solution.sum()
-    return weights
+    return np.asarray(weights / weights.sum())
+
+
+def _zero_sum_basis(k: int) -> FloatArray:
+    """Orthonormal basis of the vectors of sum 0, [k, k - 1] (Helmert's)."""
+    basis = np.tril(np.ones((k, k)), -1).T[:, 1:] - np.diag(np.arange(k, dtype=np.float64))[:, 1:]
+    return np.asarray(basis / np.sqrt(np.arange(1.0, k) * np.arange(2.0, k + 1)))
+
+
+def _reduced(gram: FloatArray, noise: FloatArray, basis: FloatArray) -> FloatArray:
+    """The Hessian along `basis`; summed after reducing, or a large Gram would swamp the noise."""
+    return np.asarray(basis.T @ gram @ basis + basis.T @ noise @ basis)
+
+
+def _is_flat(
+    curvature: FloatArray, gram: FloatArray, noise: FloatArray, support: IntArray
+) -> BoolArray:
+    """Which curvatures are rounding: against the largest one, and against the matrices' entries."""
+    face = np.ix_(support, support)
+    entries = np.abs(gram[face]).max() + np.abs(noise[face]).max()
+    return np.asarray(
+        curvature <= max(FLAT_RTOL * curvature.max(initial=0.0), ENTRY_RTOL * entries)
+    )
 
 
 def _quadratic(x: FloatArray, matrix: FloatArray) -> FloatArray:
@@ -147,14 +172,25 @@ def _check(gram: FloatArray, noise: FloatArray, target: FloatArray) -> int:
         if matrix.shape[-2:] != (k, k):
             fail(f"{name} has shape {matrix.shape}; pass [..., {k}, {k}] to match the target")
         if not np.all(np.isfinite(matrix)):
-            fail(f"{name} has values that are not finite; pass a finite matrix")
+            bad = float(matrix[~np.isfinite(matrix)].flat[0])
+            fail(f"{name} holds {bad!r}, which is not finite; pass a finite matrix")
         size = np.abs(matrix).max(initial=0.0)
-        if np.abs(matrix - np.swapaxes(matrix, -1, -2)).max(initial=0.0) > PSD_RTOL * size:
-            fail(f"{name} is not symmetric; pass a symmetric matrix")
+        transposed = np.swapaxes(matrix, -1, -2)
+        gap = np.abs(matrix - transposed)
+        if gap.max(initial=0.0) > PSD_RTOL * size:
+            worst = np.unravel_index(int(np.argmax(gap)), gap.shape)
+            pair = f"{float(matrix[worst])!r} and {float(transposed[worst])!r}"
+            fail(f"{name} is not symmetric: it holds {pair}; pass a symmetric matrix")
         lowest = float(np.linalg.eigvalsh(matrix).min(initial=0.0))
         if lowest < -PSD_RTOL * size:
             fail(f"{name} has the eigenvalue {lowest!r}; pass a positive semi-definite matrix")
-    off = np.abs(target.sum(axis=-1) - 1.0).max(initial=0.0)
-    if not (np.all(target >= 0.0) and off <= 1e-12):
-        fail("target is off the simplex; pass weights >= 0 that sum to 1")
+    total = target.sum(axis=-1)
+    if not (np.all(target >= 0.0) and np.all(np.abs(total - 1.0) <= 1e-12)):
+        low = np.asarray(target[~(target >= 0.0)])
+        shown = f"holds {float(low.flat[0])!r}" if low.size else f"sums to {_farthest(total)!r}"
+        fail(f"target {shown}, off the simplex; pass weights >= 0 that sum to 1")
     return k
+
+
+def _farthest(total: FloatArray) -> float:
+    return float(np.asarray(total).flat[int(np.argmax(np.abs(total - 1.0)))])

@@ -91,7 +91,7 @@ def load_state(path: str | os.PathLike[str]) -> tuple[GACConfig, GACState]:
     if not os.path.isfile(path):
         fail(f"{name}: no such file; pass a file that save_state wrote")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             stored = {key: file[key] for key in file.files}
     except Exception as error:  # zipfile, zlib and NumPy each raise their own on damage
         fail(f"{name}: not readable as an npz of plain arrays ({error}); write it again")
@@ -102,7 +102,10 @@ def load_state(path: str | os.PathLike[str]) -> tuple[GACConfig, GACState]:
     if missing:
         fail(f"{name}: lacks {', '.join(sorted(missing))}; write it again with save_state")
     try:
-        config = GACConfig.from_dict(json.loads(str(stored["config"])))
+        loaded = json.loads(str(stored["config"]))
+        if not isinstance(loaded, dict):
+            raise ValueError(f"{loaded!r} is not an object of fields")
+        config = GACConfig.from_dict(loaded)
     except ValueError as error:
         fail(f"{name}: config is invalid: {error}")
     fields = {key: stored[key] for key in GACState._fields if key != "last_refresh"}
@@ -113,4 +116,12 @@ def load_state(path: str | os.PathLike[str]) -> tuple[GACConfig, GACState]:
                 f"{name}: {key} is {value.dtype.name} {value.shape}; expected {wanted} "
                 f"{fields['mu'].shape}"
             )
-    return config, GACState(**fields, last_refresh=int(stored["last_refresh"]))
+    last = stored["last_refresh"]
+    if last.dtype != "int64" or last.shape != () or last < -1:
+        fail(f"{name}: last_refresh = {last.tolist()!r} is not a step or -1; write it again")
+    for key, value in fields.items():
+        high = 1.0 if key in ("mu", "mu_ada", "alpha") else np.inf
+        bad = (value < 0) | (value > high)
+        if bad.any():
+            fail(f"{name}: {key} = {value[bad].flat[0].item()!r} is out of range; write it again")
+    return config, GACState(**fields, last_refresh=int(last))
