@@ -15,8 +15,9 @@ from gac_ref._typing import AnyArray, BoolArray, FloatArray, IntArray
 
 Keeper: TypeAlias = IntArray | FloatArray | None
 
-TILE_ELEMENTS = 32_768
-"""Elements in a tile: 256 KiB a float64 buffer, so the four in use stay in cache."""
+TILE_ELEMENTS = 65_536
+"""Elements in a tile: half a MiB a float64 buffer. Smaller ones pay more for calls than they save
+in cache; larger ones leave it."""
 
 
 class Tile(NamedTuple):
