@@ -81,8 +81,11 @@ def sample(rng: np.random.Generator, n: int, prompts: int = 4) -> Signals:
 
 def pick(signals: Signals, i: int) -> Signals:
     """The signals of trajectory i alone."""
-    fields = {k: np.asarray(v)[i] for k, v in signals._asdict().items()
-              if v is not None and k != "proxies"}
+    fields = {
+        k: np.asarray(v)[i]
+        for k, v in signals._asdict().items()
+        if v is not None and k != "proxies"
+    }
     p = signals.proxies
     assert p is not None
     one = Proxies(*(np.asarray(v)[i] for v in (p.sigma_s2, p.sigma_r2, p.delta_g2)))
@@ -121,9 +124,16 @@ def test_chord_mu_is_the_warmup_cosine_schedule(rule: baselines.CHORDMu) -> None
 def test_gac_with_no_adaptive_share_and_a_wide_cap_follows_chord_mu(
     rule: baselines.CHORDMu,
 ) -> None:
-    config = GACConfig(blend_weight=0.0, mu_change_cap=1.0, mu_min=0.0, mu_max=1.0,
-                       prior_warmup=rule.warmup, prior_decay=rule.decay, prior_peak=rule.peak,
-                       prior_valley=rule.valley)
+    config = GACConfig(
+        blend_weight=0.0,
+        mu_change_cap=1.0,
+        mu_min=0.0,
+        mu_max=1.0,
+        prior_warmup=rule.warmup,
+        prior_decay=rule.decay,
+        prior_peak=rule.peak,
+        prior_valley=rule.valley,
+    )
     rng = np.random.default_rng(0)
     signals = [pick(sample(rng, 1), 0) for _ in range(700)]
     np.testing.assert_allclose(run(config, signals), run(rule, signals), rtol=EXACT)
@@ -134,8 +144,9 @@ def test_schedules_at_their_corners() -> None:
     assert run(two_stage, [Signals()] * 4).tolist() == [1.0, 1.0, 0.0, 0.0]
     assert float(baselines.init(baselines.SFTThenRL(switch_step=0)).mu) == 0.0
     line = baselines.Linear(steps=4, peak=0.8, valley=0.2)
-    np.testing.assert_allclose(run(line, [Signals()] * 6), [0.8, 0.65, 0.5, 0.35, 0.2, 0.2],
-                               rtol=ROUNDING)
+    np.testing.assert_allclose(
+        run(line, [Signals()] * 6), [0.8, 0.65, 0.5, 0.35, 0.2, 0.2], rtol=ROUNDING
+    )
     for rule in (baselines.Fixed(), baselines.CHORDPhi()):
         assert run(rule, [Signals()] * 2).tolist() == [0.1, 0.1]
 
@@ -165,8 +176,13 @@ def test_hpt_gates_by_the_number_of_correct_rollouts() -> None:
 
 def test_superrl_switches_prompts_or_the_whole_batch() -> None:
     prompt, whole = baselines.SuperRL(), baselines.SuperRL(scope="batch")
-    for rewarded, share, switch in (([0, 0], 1.0, 1.0), ([0, 1], 0.5, 0.0), ([1, 1], 0.0, 0.0),
-                                    ([0, np.nan], 1.0, 1.0), ([1, np.nan], 0.0, 0.0)):
+    for rewarded, share, switch in (
+        ([0, 0], 1.0, 1.0),
+        ([0, 1], 0.5, 0.0),
+        ([1, 1], 0.0, 0.0),
+        ([0, np.nan], 1.0, 1.0),
+        ([1, np.nan], 0.0, 0.0),
+    ):
         assert float(once(prompt, any_rewarded=rewarded).mu) == share
         assert float(once(whole, any_rewarded=rewarded).mu) == switch
     with pytest.raises(GACError, match="SuperRL needs the signal 'any_rewarded'"):
@@ -198,8 +214,9 @@ def test_sasr_probability_uses_the_norm_of_the_newest_sft_step() -> None:
     rule = baselines.SASR(warmup_steps=2, gamma=0.5)
     state, chosen = baselines.init(rule), []
     # Norms of the step before: warm-up 8 and 4, then 2 of an SFT step and 9 of an RL step, ignored.
-    for step, (norm, coin) in enumerate([(np.nan, 0.0), (8.0, 0.0), (4.0, 0.6), (2.0, 0.6),
-                                         (9.0, 0.4)]):
+    for step, (norm, coin) in enumerate(
+        [(np.nan, 0.0), (8.0, 0.0), (4.0, 0.6), (2.0, 0.6), (9.0, 0.4)]
+    ):
         signals = Signals(grad_norm_s=norm, uniform=coin)
         state, info = baselines.update(rule, state, signals, step=step)
         chosen.append((float(info.mu), float(info.parts["probability"])))
@@ -253,10 +270,12 @@ def test_inverse_variance_and_oracle_are_the_closed_form(s: float, r: float, alp
     iv = once(baselines.InverseVariance(), proxies=Proxies(s, r, d))
     assert float(iv.mu) == pytest.approx(float(gac_ref.closed_form(s, r, 0.0, 0.5)), rel=ROUNDING)
     assert ("flat" in iv.acted()) == (s == r == 0.0)
-    oracle = once(baselines.OracleGAC(alpha=alpha), true_sigma_s2=s, true_sigma_r2=r,
-                  true_delta_g2=d)
-    assert float(oracle.mu) == pytest.approx(float(gac_ref.closed_form(s, r, d, alpha)),
-                                             rel=ROUNDING)
+    oracle = once(
+        baselines.OracleGAC(alpha=alpha), true_sigma_s2=s, true_sigma_r2=r, true_delta_g2=d
+    )
+    assert float(oracle.mu) == pytest.approx(
+        float(gac_ref.closed_form(s, r, d, alpha)), rel=ROUNDING
+    )
     least = float(gac_ref.risk(oracle.mu, s, r, d, alpha))
     assert float(gac_ref.regret(oracle.mu, s, r, d, alpha)) <= ROUNDING * (s + r + d)
     for other in (0.0, 0.3, 1.0):
@@ -269,8 +288,13 @@ def test_oracle_is_alpha_where_the_risk_is_flat() -> None:
 
 
 def test_inverse_variance_holds_where_a_branch_is_missing() -> None:
-    values = Proxies([1.0, 1.0, 1.0], 3.0, 0.0, has_s=np.array([True, False, True]),
-                     has_r=np.array([True, True, False]))
+    values = Proxies(
+        [1.0, 1.0, 1.0],
+        3.0,
+        0.0,
+        has_s=np.array([True, False, True]),
+        has_r=np.array([True, True, False]),
+    )
     rule = baselines.InverseVariance(init_mu=0.2)
     assert run(rule, [Signals(proxies=values)], (3,))[0].tolist() == [0.75, 0.2, 0.2]
 
@@ -325,12 +349,19 @@ def any_signals(draw: st.DrawFn) -> Signals:
     s, r, d = (draw(st.floats(0.0, 1e300)) for _ in range(3))
     return Signals(
         proxies=Proxies(s, r, d, has_s=draw(st.booleans()), has_r=draw(st.booleans())),
-        kl=draw(ANY), entropy=draw(POSITIVE), utility_gradient=draw(ANY),
+        kl=draw(ANY),
+        entropy=draw(POSITIVE),
+        utility_gradient=draw(ANY),
         solved=draw(st.lists(st.integers(0, 8), max_size=4)),
         any_rewarded=draw(st.lists(st.booleans(), max_size=4)),
-        grad_norm_s=draw(POSITIVE), grad_norm_r=draw(POSITIVE),
-        gram_ss=a * a, gram_sr=a * b * draw(st.floats(-1.0, 1.0)), gram_rr=b * b,
-        true_sigma_s2=draw(POSITIVE), true_sigma_r2=c, true_delta_g2=draw(POSITIVE),
+        grad_norm_s=draw(POSITIVE),
+        grad_norm_r=draw(POSITIVE),
+        gram_ss=a * a,
+        gram_sr=a * b * draw(st.floats(-1.0, 1.0)),
+        gram_rr=b * b,
+        true_sigma_s2=draw(POSITIVE),
+        true_sigma_r2=c,
+        true_delta_g2=draw(POSITIVE),
         uniform=draw(UNIT),
     )
 
@@ -424,9 +455,18 @@ def test_an_unknown_value_holds_the_weight_and_says_so(name: str) -> None:
 
 @pytest.mark.parametrize(
     "rule",
-    [baselines.HPT(), baselines.SuperRL(), baselines.SRFT(), baselines.KLControl(),
-     baselines.InverseVariance(), baselines.InverseVariance(statistics=GACConfig(trim_ratio=0.3)),
-     GACConfig(), GACConfig.released(), GACConfig(alpha_mode="kl"), baselines.Fixed()],
+    [
+        baselines.HPT(),
+        baselines.SuperRL(),
+        baselines.SRFT(),
+        baselines.KLControl(),
+        baselines.InverseVariance(),
+        baselines.InverseVariance(statistics=GACConfig(trim_ratio=0.3)),
+        GACConfig(),
+        GACConfig.released(),
+        GACConfig(alpha_mode="kl"),
+        baselines.Fixed(),
+    ],
     ids=lambda rule: type(rule).__name__,
 )
 def test_a_batch_gives_what_its_signals_give(rule: Any) -> None:
@@ -453,24 +493,35 @@ def test_counts_of_a_batch_by_hand() -> None:
     # Rollouts are rows 4..9: prompt 2 has rewards .5, 0; prompt 5 has 1, 0; prompt 9 has 0, 0.
     assert baselines.signals_from_batch(baselines.HPT(), whole).solved.tolist() == [0, 1, 0]
     assert baselines.signals_from_batch(baselines.SuperRL(), whole).any_rewarded.tolist() == [
-        1, 1, 0]
+        1,
+        1,
+        0,
+    ]
     half = baselines.HPT(success=0.5)
     assert baselines.signals_from_batch(half, whole).solved.tolist() == [1, 1, 0]
     assert float(baselines.update(half, baselines.init(half), whole, step=0)[1].mu) == 1 / 3
     experts = batch(is_expert=np.ones(10))
     assert baselines.update(half, baselines.init(half), experts, step=0)[1].acted() == [
-        "no_prompts"]
+        "no_prompts"
+    ]
     k3 = batch(kl=None, ref_logprob=whole.logprob - 0.5)
     kl = baselines.signals_from_batch(baselines.KLControl(), k3).kl
     assert kl == pytest.approx(math.exp(-0.5) - 0.5, rel=1e-12)
     assert math.isnan(baselines.signals_from_batch(baselines.KLControl(), experts).kl)
 
 
-@pytest.mark.parametrize(("rule", "missing"), [
-    (baselines.SRFT(), {"entropy": None}), (baselines.KLControl(), {"kl": None}),
-    (baselines.HPT(), {"rewards": None}), (baselines.SuperRL(), {"group_ids": None}),
-    (baselines.MGDA(), {}), (baselines.SASR(), {}), (baselines.OracleGAC(), {}),
-])
+@pytest.mark.parametrize(
+    ("rule", "missing"),
+    [
+        (baselines.SRFT(), {"entropy": None}),
+        (baselines.KLControl(), {"kl": None}),
+        (baselines.HPT(), {"rewards": None}),
+        (baselines.SuperRL(), {"group_ids": None}),
+        (baselines.MGDA(), {}),
+        (baselines.SASR(), {}),
+        (baselines.OracleGAC(), {}),
+    ],
+)
 def test_a_batch_without_the_source_of_a_signal_is_refused(rule: Any, missing: Any) -> None:
     with pytest.raises(GACError, match=f"^{type(rule).__name__} needs the signal"):
         baselines.update(rule, baselines.init(rule), batch(**missing), step=0)
@@ -478,36 +529,61 @@ def test_a_batch_without_the_source_of_a_signal_is_refused(rule: Any, missing: A
     assert getattr(signals, baselines.reads(rule)[0]) == 0
 
 
-@pytest.mark.parametrize(("make", "text"), [
-    (lambda: baselines.Fixed(mu=1.5), r"Fixed: mu = 1\.5 is outside \[0, 1\]"),
-    (lambda: baselines.Fixed(mu="a"), "Fixed: mu = 'a' is not a number"),
-    (lambda: baselines.CHORDMu(decay=2.5), "CHORDMu: decay = 2.5 is not a whole number >= 0"),
-    (lambda: baselines.SRFT(rl_scale=0.0), r"SRFT: rl_scale = 0\.0 is outside \(0, inf\)"),
-    (lambda: baselines.HPT(gate=9), "HPT: gate = 9 is above rollouts = 8"),
-    (lambda: baselines.KLControl(horizon=10, n_steps=50), r"n_steps = 50\.0 is outside"),
-    (lambda: baselines.SASR(decision="coin"), "SASR: decision = 'coin' is not one of"),
-    (lambda: baselines.AMFT(init_mu=0.99), "AMFT: init_mu = 0.99 is above mu_max = 0.95"),
-    (lambda: baselines.InverseVariance(statistics=3), "statistics = 3 is not a GACConfig"),
-    (lambda: baselines.init("hpt"), "rule = 'hpt' is not a mixing rule"),
-    (lambda: baselines.reads(3), "rule = 3 is not a mixing rule"),
-    (lambda: once(baselines.SRFT(), entropy=-1.0), r"'entropy' = -1\.0 is not finite and >= 0"),
-    (lambda: once(baselines.SRFT(), entropy=[0.1, 0.2]), r"shape \(2,\), which does not broadcast"),
-    (lambda: once(baselines.KLControl(), kl=math.inf), "'kl' = inf is not finite"),
-    (lambda: once(baselines.HPT(), solved=3), r"'solved' has shape \(\); pass \('P',\)"),
-    (lambda: once(baselines.HPT(), solved=[9]), r"'solved' = 9\.0 is not finite and in \[0, 8\]"),
-    (lambda: once(baselines.SASR(), step=200, grad_norm_s=1.0, uniform=1.0), "outside"),
-    (lambda: once(baselines.Fixed(), step=-1), "step = -1 is negative"),
-    (lambda: once(baselines.Fixed(), step=0.5), "step = 0.5 is not a whole number"),
-    (lambda: baselines.update(baselines.AMFT(), baselines.init(baselines.SRFT()), Signals(),
-                              step=0), "AMFT: state is a MixState, not a AMFTState"),
-    (lambda: baselines.update(baselines.Fixed(), baselines.init(baselines.Fixed()), {}, step=0),
-     "signals is a dict; pass a Batch"),
-    (lambda: once(GACConfig(), proxies=(1.0, 2.0, 3.0)), "'proxies' is a tuple; pass a gac_ref"),
-    (lambda: once(baselines.InverseVariance(), proxies=Proxies(-1.0, 1.0, 0.0)),
-     "InverseVariance: signal 'sigma_s2' = -1.0 is not finite and >= 0"),
-    (lambda: baselines.signals_from_batch(baselines.Fixed(), Signals()), "batch is a Signals"),
-    (lambda: baselines.signals_from_batch(baselines.Fixed(), batch(), loss=1), "'loss' is not a"),
-])
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: baselines.Fixed(mu=1.5), r"Fixed: mu = 1\.5 is outside \[0, 1\]"),
+        (lambda: baselines.Fixed(mu="a"), "Fixed: mu = 'a' is not a number"),
+        (lambda: baselines.CHORDMu(decay=2.5), "CHORDMu: decay = 2.5 is not a whole number >= 0"),
+        (lambda: baselines.SRFT(rl_scale=0.0), r"SRFT: rl_scale = 0\.0 is outside \(0, inf\)"),
+        (lambda: baselines.HPT(gate=9), "HPT: gate = 9 is above rollouts = 8"),
+        (lambda: baselines.KLControl(horizon=10, n_steps=50), r"n_steps = 50\.0 is outside"),
+        (lambda: baselines.SASR(decision="coin"), "SASR: decision = 'coin' is not one of"),
+        (lambda: baselines.AMFT(init_mu=0.99), "AMFT: init_mu = 0.99 is above mu_max = 0.95"),
+        (lambda: baselines.InverseVariance(statistics=3), "statistics = 3 is not a GACConfig"),
+        (lambda: baselines.init("hpt"), "rule = 'hpt' is not a mixing rule"),
+        (lambda: baselines.reads(3), "rule = 3 is not a mixing rule"),
+        (lambda: once(baselines.SRFT(), entropy=-1.0), r"'entropy' = -1\.0 is not finite and >= 0"),
+        (
+            lambda: once(baselines.SRFT(), entropy=[0.1, 0.2]),
+            r"shape \(2,\), which does not broadcast",
+        ),
+        (lambda: once(baselines.KLControl(), kl=math.inf), "'kl' = inf is not finite"),
+        (lambda: once(baselines.HPT(), solved=3), r"'solved' has shape \(\); pass \('P',\)"),
+        (
+            lambda: once(baselines.HPT(), solved=[9]),
+            r"'solved' = 9\.0 is not finite and in \[0, 8\]",
+        ),
+        (lambda: once(baselines.SASR(), step=200, grad_norm_s=1.0, uniform=1.0), "outside"),
+        (lambda: once(baselines.Fixed(), step=-1), "step = -1 is negative"),
+        (lambda: once(baselines.Fixed(), step=0.5), "step = 0.5 is not a whole number"),
+        (
+            lambda: baselines.update(
+                baselines.AMFT(), baselines.init(baselines.SRFT()), Signals(), step=0
+            ),
+            "AMFT: state is a MixState, not a AMFTState",
+        ),
+        (
+            lambda: baselines.update(
+                baselines.Fixed(), baselines.init(baselines.Fixed()), {}, step=0
+            ),
+            "signals is a dict; pass a Batch",
+        ),
+        (
+            lambda: once(GACConfig(), proxies=(1.0, 2.0, 3.0)),
+            "'proxies' is a tuple; pass a gac_ref",
+        ),
+        (
+            lambda: once(baselines.InverseVariance(), proxies=Proxies(-1.0, 1.0, 0.0)),
+            "InverseVariance: signal 'sigma_s2' = -1.0 is not finite and >= 0",
+        ),
+        (lambda: baselines.signals_from_batch(baselines.Fixed(), Signals()), "batch is a Signals"),
+        (
+            lambda: baselines.signals_from_batch(baselines.Fixed(), batch(), loss=1),
+            "'loss' is not a",
+        ),
+    ],
+)
 def test_malformed_input_is_refused_in_one_line(make: Any, text: str) -> None:
     with pytest.raises(GACError, match=text) as caught:
         make()

@@ -121,8 +121,10 @@ class Reader:
         """The diagnosis, every part broadcast to the trajectories."""
         return MixInfo(
             mu=mu,
-            parts={name: np.array(np.broadcast_to(np.asarray(value, dtype=np.float64), self.shape))
-                   for name, value in parts.items()},
+            parts={
+                name: np.array(np.broadcast_to(np.asarray(value, dtype=np.float64), self.shape))
+                for name, value in parts.items()
+            },
             flags={name: np.asarray(flag) for name, flag in self.flags.items()},
         )
 

@@ -21,9 +21,7 @@ def _start(rule: GACConfig, shape: tuple[int, ...]) -> GACState:
 
 
 @advance.register(GACConfig)
-def _advance(
-    rule: GACConfig, state: GACState, signals: Any, step: int
-) -> tuple[GACState, GACInfo]:
+def _advance(rule: GACConfig, state: GACState, signals: Any, step: int) -> tuple[GACState, GACInfo]:
     if isinstance(signals, Batch):
         require_state(rule, state, GACState)
         return controller.update(rule, state, signals, step=step)

@@ -152,9 +152,7 @@ start.register(IMTLG)(constant_state)
 
 
 @advance.register(MGDA)
-def _advance_mgda(
-    rule: MGDA, state: MixState, signals: Any, step: int
-) -> tuple[MixState, MixInfo]:
+def _advance_mgda(rule: MGDA, state: MixState, signals: Any, step: int) -> tuple[MixState, MixInfo]:
     reader = Reader(rule, state, signals, MixState)
     ss, sr, rr = _gram(reader)
     scale = np.maximum(ss, rr)
