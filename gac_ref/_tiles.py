@@ -53,11 +53,12 @@ def tiles(rows: IntArray, width: int) -> Iterator[Tile]:
 
 
 class Scratch:
-    """Reusable buffers, so that memory does not grow with B or T."""
+    """Reusable buffers for the tiles of an array of `shape`: memory stops growing at a tile's."""
 
-    def __init__(self, buffers: int) -> None:
-        self._floats = [np.empty(TILE_ELEMENTS) for _ in range(buffers)]
-        self._mask = np.empty(TILE_ELEMENTS)
+    def __init__(self, buffers: int, shape: tuple[int, int]) -> None:
+        elements = min(TILE_ELEMENTS, shape[0] * shape[1])
+        self._floats = [np.empty(elements) for _ in range(buffers)]
+        self._mask = np.empty(elements)
 
     def take(self, index: int, shape: tuple[int, int]) -> FloatArray:
         """Float buffer number `index`, uninitialised, in `shape`."""

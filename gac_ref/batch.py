@@ -173,7 +173,7 @@ class Batch:
 
     def _check_values(self) -> None:
         every = np.arange(self.shape[0])
-        scratch = Scratch(1)
+        scratch = Scratch(1, self.shape)
         self._check_tokens("logprob", every, scratch, highest=0.0)
         if self._old_logprob is not None:
             self._check_tokens("old_logprob", self.rollout_rows, scratch, highest=0.0)

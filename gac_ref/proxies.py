@@ -267,7 +267,7 @@ def _kl_moments(config: GACConfig, batch: Batch) -> Moments:
         return Moments.of([[batch.kl]], count)
     if config.alpha_mode == "static":
         return Moments.empty(1)
-    total, scratch = 0.0, Scratch(2)
+    total, scratch = 0.0, Scratch(2, batch.shape)
     for tile in tiles(rows, batch.shape[1]):
         keeper = scratch.keeper(tile.of(batch.response_mask), "select")
         here = keep(scratch.load(0, tile.of(batch.source("logprob"))), keeper)

@@ -69,7 +69,7 @@ def sequence_statistics(config: GACConfig, batch: Batch, *, expert: bool) -> Seq
     total = np.zeros(rows.size)
     streams = _no_moments(rows.size if compares and normalises else 0)
     squares = np.zeros(rows.size if compares and not normalises else 0)
-    scratch = Scratch(3)
+    scratch = Scratch(3, batch.shape)
     for tile in tiles(rows, batch.shape[1]):
         mask = tile.of(batch.response_mask)
         keeper = scratch.keeper(mask, config.masking)
