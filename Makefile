@@ -22,7 +22,7 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports | grep -E 'KEPT|BROKEN|Contracts:'
+	@$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.torch
 	@mkdir -p out

@@ -1,6 +1,6 @@
 """The released controller's arithmetic in plain eager PyTorch: a yardstick, and a cross-check.
 
-Written from the specification's sections 3 to 5 the way a trainer would write it, in whole-tensor
+Written from docs/method.md, sections 3 to 5 the way a trainer would write it, in whole-tensor
 expressions, in the dtype of its inputs. Nothing here is shared with the NumPy code.
 """
 

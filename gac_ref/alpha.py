@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from gac_ref._typing import ArrayLike, BoolArray, FloatArray
+from gac_ref.errors import fail
 
 __all__ = ["kl_alpha"]
 
@@ -45,6 +46,9 @@ def kl_alpha(
     Returns:
         The new alpha, and whether a bound acted.
 
+    Raises:
+        GACError: `target` is not positive.
+
     Examples:
         >>> alpha, clipped = kl_alpha(0.5, 0.04)
         >>> float(alpha), bool(clipped)
@@ -53,6 +57,8 @@ def kl_alpha(
     References:
         Ziegler et al., arXiv:1909.08593, section 2.2 (the rule, there for the KL coefficient).
     """
+    if not target > 0.0:
+        fail(f"target = {target!r} is not positive; pass the KL (nats) at which alpha should rest")
     error = np.clip(np.asarray(kl, dtype=np.float64) / target - 1.0, -ERROR_CLIP, ERROR_CLIP)
     proposed = np.asarray(alpha, dtype=np.float64) * (1.0 + gain * error)
     return np.clip(proposed, low, high), np.asarray((proposed < low) | (proposed > high))

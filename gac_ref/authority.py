@@ -13,7 +13,11 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
+from gac_ref import guards
 from gac_ref.config import GACConfig
+from gac_ref.controller import guarded_weights
 from gac_ref.schedules import prior_at
 
 __all__ = ["WEAK_AUTHORITY", "Authority", "authority"]
@@ -23,6 +27,10 @@ WEAK_AUTHORITY = 0.05
 
 SETTLING_BAND = 0.02
 """A response has settled once it stays within 2 % of its final value."""
+
+
+ENDS = np.array([0.0, 1.0])
+"""The ends of the range of raw estimates."""
 
 
 class Authority(NamedTuple):
@@ -84,7 +92,7 @@ def authority(config: GACConfig) -> Authority:
         0.5
 
     References:
-        The specification's section 4.
+        docs/method.md, section 4.
     """
     beta = config.ema_beta
     lam = config.blend_weight if config.prior != "none" else 1.0
@@ -119,94 +127,67 @@ def _largest_change(config: GACConfig, lam: float) -> tuple[float, int | None]:
     all later steps; only where that bound is above the cap are they walked.
     """
     schedule = 1 + (config.prior_warmup + config.prior_decay if config.prior != "none" else 0)
-    walk = _changes(config, lam)
+    walk = _changes(config)
     changes = list(itertools.islice(walk, schedule + 1))
-    prior = _prior(config, schedule)
+    prior = prior_at(config, schedule)
     limits = (_limit(config, lam, prior, 0.0), _limit(config, lam, prior, 1.0))
-    largest = max(*changes, _change(config, lam, prior, prior, *limits))
+    largest = max(*changes, _change(config, prior, prior, *limits))
     if largest <= config.mu_change_cap:
         return largest, None
     walked = enumerate(itertools.chain(changes, walk))
     return largest, next((step for step, change in walked if change > config.mu_change_cap), None)
 
 
-def _changes(config: GACConfig, lam: float) -> Iterator[float]:
+def _changes(config: GACConfig) -> Iterator[float]:
     """The largest uncapped change of mu at step 0, 1, ..., until nothing moves any more.
 
     Carries the interval of reachable weights: of the applied mu, or of the EMA's own state.
     """
     low = high = config.init_mu
-    before = math.nan  # no blend happened before step 0: mu is init_mu as it is
+    before = None  # no blend happened before step 0: mu is init_mu as it is
     for step in itertools.count():
-        prior = _prior(config, step)
-        yield _change(config, lam, before, prior, low, high)
-        ends = _advance(config, lam, prior, low, 0.0), _advance(config, lam, prior, high, 1.0)
-        if ends == (low, high) and prior == before and step > config.prior_warmup:
+        prior = prior_at(config, step)
+        yield _change(config, before, prior, low, high)
+        ends = guarded_weights(config, np.array([low, high]), np.array([low, high]), ENDS, prior)
+        carried = ends.mu_ada
+        if config.weight_ema == "applied":  # as it would be without a cap
+            carried = np.clip(ends.mu_candidate, config.mu_min, config.mu_max)
+        if carried.tolist() == [low, high] and step > config.prior_warmup + config.prior_decay:
             return
-        low, high = ends
-        before = prior
+        (low, high), before = carried.tolist(), prior
 
 
 def _change(
-    config: GACConfig, lam: float, before: float, prior: float, low: float, high: float
+    config: GACConfig, before: float | None, prior: float, low: float, high: float
 ) -> float:
     """The largest uncapped change of mu from a carried weight in [low, high].
 
     It is monotone in the raw estimate, and piecewise linear in the carried weight, with a kink
     where the clip of the weight applied before sets in.
     """
-    carried = [low, high]
-    own_state = config.weight_ema != "applied" and not math.isnan(before)
-    if own_state and lam > 0.0:
-        kinks = ((bound - (1.0 - lam) * before) / lam for bound in (config.mu_min, config.mu_max))
-        carried += [kink for kink in kinks if low < kink < high]
-    largest = 0.0
-    for weight, raw in itertools.product(carried, (0.0, 1.0)):
-        applied = _clip(config, _blend(weight, before, lam)) if own_state else weight
-        candidate = _blend(_adaptive(config, weight, raw), prior, lam)
-        largest = max(largest, abs(candidate - applied))
-    return largest
-
-
-def _advance(config: GACConfig, lam: float, prior: float, carried: float, raw: float) -> float:
-    """The carried weight one step on; monotone in the carried weight and in the raw estimate."""
-    adaptive = _adaptive(config, carried, raw)
-    return (
-        _clip(config, _blend(adaptive, prior, lam)) if config.weight_ema == "applied" else adaptive
-    )
+    carried = np.array([low, high])
+    applied = carried
+    if config.weight_ema != "applied" and config.prior != "none" and before is not None:
+        lam, bounds = config.blend_weight, np.array([config.mu_min, config.mu_max])
+        if lam > 0.0:
+            kinks = (bounds - (1.0 - lam) * before) / lam
+            carried = np.concatenate((carried, np.clip(kinks, low, high)))
+        applied = np.clip(guards.blend(carried, before, lam), *bounds)
+    after = guarded_weights(config, carried[:, None], carried[:, None], ENDS, prior)
+    return float(np.abs(after.mu_candidate - applied[:, None]).max())
 
 
 def _limit(config: GACConfig, lam: float, prior: float, raw: float) -> float:
     """The fixed point that a constant raw estimate leads the carried weight to."""
+    low, high = config.mu_min, config.mu_max
     if config.weight_ema != "applied":
-        return _clip(config, raw)
+        return min(max(raw, low), high)
     # mu = clip((1 - lam) prior + lam clip(beta mu + (1 - beta) raw)): solved with the inner clip
     # inactive, then active; the map is a contraction, so the self-consistent one is the limit.
     beta = config.ema_beta
-    linear = ((1.0 - lam) * prior + lam * (1.0 - beta) * raw) / (1.0 - lam * beta)
-    inner = beta * linear + (1.0 - beta) * raw
-    if not config.mu_min <= inner <= config.mu_max:
-        linear = _blend(_clip(config, inner), prior, lam)
-    return _clip(config, linear)
-
-
-# The guards once more, on plain floats: a walk of thousands of steps would spend its time in
-# NumPy's call overhead. A test holds them against gac_ref.guards.
-
-
-def _adaptive(config: GACConfig, carried: float, raw: float) -> float:
-    if config.weight_ema == "off":
-        return _clip(config, raw)
-    return _clip(config, config.ema_beta * carried + (1.0 - config.ema_beta) * raw)
-
-
-def _blend(adaptive: float, prior: float, lam: float) -> float:
-    return (1.0 - lam) * prior + lam * adaptive
-
-
-def _clip(config: GACConfig, value: float) -> float:
-    return min(max(value, config.mu_min), config.mu_max)
-
-
-def _prior(config: GACConfig, step: int) -> float:
-    return prior_at(config, step) if config.prior != "none" else 0.0
+    pull = (1.0 - lam) * prior if lam < 1.0 else 0.0
+    mu = (pull + lam * (1.0 - beta) * raw) / (1.0 - lam * beta)
+    inner = beta * mu + (1.0 - beta) * raw
+    if not low <= inner <= high:
+        mu = pull + lam * min(max(inner, low), high)
+    return min(max(mu, low), high)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gac_ref._checks import as_mask, as_numbers, frozen, refuse_first
-from gac_ref._tiles import Scratch, keep, tiles
+from gac_ref._checks import as_mask, as_numbers, checked_mask, frozen, refuse_first
+from gac_ref._tiles import Scratch, Tile, keep, tiles
 from gac_ref._typing import AnyArray, ArrayLike, BoolArray, FloatArray, IntArray
 from gac_ref.errors import fail
 
@@ -29,7 +29,8 @@ class Batch:
             finite on response tokens. Floating point.
         response_mask: Which positions are response (loss-bearing) tokens, [B, T], boolean or 0/1.
         advantages: Advantages of the rollouts, [B, T] or one a sequence [B], finite on response
-            tokens; the values on expert rows are never used.
+            tokens. The values on expert rows are never used, but NaN there is refused too: it is
+            more often a fault upstream than a convention.
         is_expert: True for an expert demonstration, False for a rollout, [B], boolean or 0/1.
         group_ids: Prompt group of each sequence, [B], integers.
         rewards: Reward of each sequence, [B], finite.
@@ -37,7 +38,8 @@ class Batch:
         ref_logprob: Log-probabilities under the reference policy, [B, T], nats.
         entropy: Mean token entropy of the policy on the rollouts, nats, >= 0.
         kl: KL divergence of the policy from the reference on the rollouts, nats per token,
-            finite; not used where the batch has no rollout. Without it, a KL-driven alpha takes
+            finite; not used where the batch has no rollout, and may be NaN there, the mean of
+            nothing. Without it, a KL-driven alpha takes
             the k3 estimate from `ref_logprob`.
 
     B = 0 is legal (an empty shard), and so is a batch without one of the branches. Outside the
@@ -72,7 +74,7 @@ class Batch:
             fail(f"logprob has shape {self._logprob.shape}; pass a 2-D array [B, T]")
         self.shape: tuple[int, int] = self._logprob.shape  # type: ignore[assignment]
         rows = self.shape[:1]
-        self.response_mask: BoolArray = as_mask("response_mask", response_mask, self.shape)
+        self._response_mask = checked_mask("response_mask", response_mask, self.shape)
         self.is_expert: BoolArray = as_mask("is_expert", is_expert, rows)
         self._advantages = as_numbers("advantages", advantages, kinds="fiu")
         if self._advantages.shape not in (self.shape, rows):
@@ -84,15 +86,24 @@ class Batch:
         self._ref_logprob = self._optional("ref_logprob", ref_logprob, self.shape, "f")
         self._rewards = self._optional("rewards", rewards, rows, "fiub")
         ids = self._optional("group_ids", group_ids, rows, "iu")
+        if ids is not None and ids.size and int(ids.max()) > np.iinfo(np.int64).max:
+            fail(f"group_ids holds {int(ids.max())}, beyond int64; number the groups from 0")
         self.group_ids: IntArray | None = None if ids is None else frozen(ids.astype(np.int64))
         self.entropy = _scalar("entropy", entropy, minimum=0.0)
-        self.kl = _scalar("kl", kl, minimum=-math.inf)
+        no_rollouts = self.rollout_rows.size == 0
+        undefined = no_rollouts and isinstance(kl, float | np.floating) and math.isnan(kl)
+        self.kl = None if undefined else _scalar("kl", kl, minimum=-math.inf)
         self._check_values()
 
     @property
     def logprob(self) -> FloatArray:
         """Log-probabilities [B, T] in nats, float64, read-only."""
         return self._widened("_logprob")
+
+    @property
+    def response_mask(self) -> BoolArray:
+        """Which positions are response tokens, [B, T], boolean, read-only."""
+        return frozen(self._response_mask.astype(np.bool_, copy=False))
 
     @property
     def advantages(self) -> FloatArray:
@@ -132,7 +143,15 @@ class Batch:
     @cached_property
     def lengths(self) -> IntArray:
         """Response tokens in each sequence, [B]."""
-        return np.asarray(np.count_nonzero(self.response_mask, axis=-1), dtype=np.int64)
+        counts = np.zeros(self.shape[0], dtype=np.int64)
+        for tile in tiles(np.arange(self.shape[0]), self.shape[1]):
+            counts[tile.where] += np.count_nonzero(self.mask_of(tile), axis=-1)
+        return counts
+
+    def mask_of(self, tile: Tile) -> BoolArray:
+        """One tile of `response_mask`: a mask of another dtype is never converted as a whole."""
+        mask = tile.of(self._response_mask)
+        return mask if mask.dtype == np.bool_ else np.asarray(mask != 0)
 
     def source(self, name: str) -> AnyArray:
         """The array `name` as the caller passed it (any width), for reading in tiles.
@@ -196,7 +215,7 @@ class Batch:
             raw = tile.of(values)
             if native and _within(raw, highest):
                 continue  # the padding is clean too, which is common and cheap to see
-            keeper = scratch.keeper(tile.of(self.response_mask), "select")
+            keeper = scratch.keeper(self.mask_of(tile), "select")
             block = keep(scratch.load(0, raw), keeper)
             if _within(block, highest):
                 continue

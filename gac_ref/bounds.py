@@ -60,7 +60,7 @@ def triangle_bound(
         4.5
 
     References:
-        The specification's section 1. The paper's Eq. 6 also bounds the biased risk; its exact
+        docs/method.md, section 1. The paper's Eq. 6 also bounds the biased risk; its exact
         text is not available, and this is not it.
     """
     mu, s, r, d, a, bs, br, p = arrays(mu, sigma_s2, sigma_r2, delta_g2, alpha, beta_s, beta_r, rho)

@@ -176,8 +176,8 @@ def _authority_lines(config: GACConfig, name: str) -> list[str]:
     cap = f"the cap {config.mu_change_cap:g}"
     lines = [
         f"Authority of the noise-aware estimate ({name})",
-        f"  steady state  mu = {report.weight:.4f} raw estimate{prior}, between the bounds "
-        f"{config.mu_min:g} and {config.mu_max:g}",
+        f"  steady state  mu = {report.weight:.4f} raw estimate{prior}, while neither a bound "
+        f"({config.mu_min:g}, {config.mu_max:g}) nor the cap acts",
         f"  settling      {_steps(report.settling_steps)} after a change of the estimate; "
         f"{_steps(report.statistics_settling_steps)} for the statistics behind it",
         f"  change cap    {change}; {cap} can bind, at step {report.first_binding_step} first"
@@ -276,7 +276,14 @@ def _config(arguments: argparse.Namespace, reader: TraceReader) -> GACConfig:
 
 
 def _notes(reader: TraceReader, config: GACConfig) -> Iterator[str]:
-    """Warn where the replay's settings are not those that the recording names."""
+    """What a reader of the numbers should know of the recording and the settings."""
+    if reader.steps and reader.steps[0] > 0:
+        yield f"Note: the recording starts at step {reader.steps[0]}; the controller starts there"
+    if reader.ranks and "ranks" not in reader.meta:
+        yield (
+            f"Note: the recording has ranks {', '.join(map(str, reader.ranks))}, and no meta.ranks "
+            "that would show whether one is missing"
+        )
     recorded = reader.meta.get("config")
     if isinstance(recorded, dict):
         used = config.to_dict()

@@ -32,12 +32,14 @@ class GACInfo(NamedTuple):
     Args:
         refreshed: Whether the statistics took this step's batch in.
         proxies: This step's proxies, or None where they were not due.
-        sigma_s2: Smoothed SFT noise, as the closed form used it, [...].
+        sigma_s2: Smoothed SFT noise, as the closed form used it, [...]. A statistic not seen yet
+            shows its stand-in: 1 for a variance, 0 for the disagreement.
         sigma_r2: Smoothed RL noise, as used, [...].
         delta_g2: Smoothed disagreement, before its cap, [...].
         delta_g2_capped: The disagreement after its cap, as used, [...].
         alpha: Target ratio, as used, [...].
-        mu_raw: Closed form, [...], in [0, 1].
+        mu_raw: Closed form, [...], in [0, 1]. Where `not_ready` and held there is no estimate,
+            and this is the value that the weight EMA stays at.
         mu_ada: After the weight EMA and its clip, [...].
         prior: The schedule prior at this step; NaN without one.
         mu_candidate: After the prior blend, [...].
@@ -139,9 +141,11 @@ def update(
         (0.49, True)
 
     References:
-        arXiv:2605.26184, sections 3.2-3.4; the specification's sections 3 and 4.
+        arXiv:2605.26184, sections 3.2-3.4; docs/method.md, sections 3 and 4.
     """
-    step = _step(state, step)
+    if not isinstance(batch, Batch):
+        fail(f"batch is a {type(batch).__name__}; pass a gac_ref.Batch")
+    step = _step(config, state, step)
     unknown_kl = batch.kl is None and batch.source("ref_logprob") is None
     if config.alpha_mode == "kl" and unknown_kl and batch.rollout_rows.size:
         fail("alpha_mode = 'kl' but the batch has neither kl nor ref_logprob; pass one of them")
@@ -180,13 +184,13 @@ def update_from_proxies(
         >>> info.mu.tolist()
         [0.5, 0.75]
     """
-    step = _step(state, step)
+    if not isinstance(proxies, Proxies):
+        fail(f"proxies is a {type(proxies).__name__}; pass gac_ref.Proxies")
+    step = _step(config, state, step)
     if _refresh_due(config, state, step):
-        _require_statistic("sigma_s2", proxies.sigma_s2, proxies.has_s, state, minimum=0.0)
-        _require_statistic("sigma_r2", proxies.sigma_r2, proxies.has_r, state, minimum=0.0)
-        _require_statistic(
-            "delta_g2", proxies.delta_g2, proxies.has_delta, state, minimum=-math.inf
-        )
+        for name, has, minimum in _STATISTICS:
+            value = getattr(proxies, name)
+            _require_statistic(config, state, name, value, getattr(proxies, has), minimum)
         for name in ("has_s", "has_r", "has_delta"):
             _require_shape(name, getattr(proxies, name), state)
     if config.alpha_mode == "kl":
@@ -219,22 +223,18 @@ def _advance(
         sigma_s2, sigma_r2, capped, alpha, flat_risk=config.flat_risk, eps=config.eps
     )
 
-    previous = state.mu_ada if config.weight_ema == "internal" else state.mu
-    mu_ada = mu_raw if config.weight_ema == "off" else guards.ema(previous, mu_raw, config.ema_beta)
     flags["not_ready"] = not_ready
-    if config.unseen_statistic == "hold" and not_ready.any():
-        mu_raw = np.where(not_ready, previous, mu_raw)
-        mu_ada = np.where(not_ready, previous, mu_ada)
-        for name in ("delta_g2_capped", "flat_risk"):  # stand-ins decided nothing
+    held = config.unseen_statistic == "hold" and not_ready.any()
+    if held:  # stand-ins decide nothing
+        mu_raw = np.where(not_ready, _ema_input(config, state.mu, state.mu_ada), mu_raw)
+        for name in ("delta_g2_capped", "flat_risk"):
             flags[name] = flags[name] & ~not_ready
-    mu_ada, flags["mu_ada_clipped"] = guards.clip(mu_ada, config.mu_min, config.mu_max)
-
     prior = prior_at(config, step)
-    has_prior = config.prior != "none"
-    candidate = guards.blend(mu_ada, prior, config.blend_weight) if has_prior else mu_ada
-    limited, flags["change_capped"] = guards.cap_change(candidate, state.mu, config.mu_change_cap)
-    mu, flags["mu_clipped"] = guards.clip(limited, config.mu_min, config.mu_max)
-    flags["non_finite"] = np.isnan(mu)
+    weights = guarded_weights(
+        config, state.mu, state.mu_ada, mu_raw, prior, hold=not_ready if held else None
+    )
+    flags |= {name: getattr(weights, name) for name in _WEIGHT_FLAGS}
+    flags["non_finite"] = np.isnan(weights.mu)
 
     info = GACInfo(
         refreshed=refreshed,
@@ -245,14 +245,77 @@ def _advance(
         delta_g2_capped=capped,
         alpha=alpha,
         mu_raw=mu_raw,
-        mu_ada=mu_ada,
+        mu_ada=weights.mu_ada,
         prior=prior,
-        mu_candidate=candidate,
-        mu_capped=limited,
-        mu=mu,
+        mu_candidate=weights.mu_candidate,
+        mu_capped=weights.mu_capped,
+        mu=weights.mu,
         flags=flags,
     )
-    return state._replace(mu=mu, mu_ada=mu_ada, alpha=alpha), info
+    return state._replace(mu=weights.mu, mu_ada=weights.mu_ada, alpha=alpha), info
+
+
+class GuardedWeights(NamedTuple):
+    """The stages from the raw estimate to the applied weight, and which of them acted."""
+
+    mu_ada: FloatArray
+    mu_candidate: FloatArray
+    mu_capped: FloatArray
+    mu: FloatArray
+    mu_ada_clipped: BoolArray
+    change_capped: BoolArray
+    mu_clipped: BoolArray
+
+
+_WEIGHT_FLAGS = ("mu_ada_clipped", "change_capped", "mu_clipped")
+
+
+def guarded_weights(
+    config: GACConfig,
+    mu: ArrayLike,
+    mu_ada: ArrayLike,
+    mu_raw: ArrayLike,
+    prior: float,
+    *,
+    hold: BoolArray | None = None,
+) -> GuardedWeights:
+    """Weight EMA, prior blend, change cap and clip, in their order.
+
+    Args:
+        config: The configuration.
+        mu: The weight applied last, [...].
+        mu_ada: The weight EMA's last value, [...].
+        mu_raw: The raw estimate, [...].
+        prior: The schedule prior; not read with ``prior = "none"``.
+        hold: Where the weight EMA does not move, [...], or None for nowhere.
+
+    Returns:
+        Each intermediate, and the flags.
+
+    Examples:
+        >>> config = GACConfig(prior="none")
+        >>> float(guarded_weights(config, 0.5, 0.5, 1.0, 0.0).mu)
+        0.505
+    """
+    previous = _ema_input(config, mu, mu_ada)
+    if config.weight_ema == "off":
+        adaptive = np.asarray(mu_raw)
+    else:
+        adaptive = guards.ema(previous, mu_raw, config.ema_beta)
+    if hold is not None:
+        adaptive = np.where(hold, previous, adaptive)
+    adaptive, ada_clipped = guards.clip(adaptive, config.mu_min, config.mu_max)
+    candidate = adaptive
+    if config.prior != "none":
+        candidate = guards.blend(adaptive, prior, config.blend_weight)
+    capped, change_capped = guards.cap_change(candidate, mu, config.mu_change_cap)
+    applied, clipped = guards.clip(capped, config.mu_min, config.mu_max)
+    return GuardedWeights(adaptive, candidate, capped, applied, ada_clipped, change_capped, clipped)
+
+
+def _ema_input(config: GACConfig, mu: ArrayLike, mu_ada: ArrayLike) -> ArrayLike:
+    """What feeds the weight EMA: its own last value, or the weight applied last."""
+    return mu_ada if config.weight_ema == "internal" else mu
 
 
 _REFRESH_FLAGS = (
@@ -361,7 +424,9 @@ def _statistics(
     return sigma_s2, sigma_r2, delta_g2, not_ready
 
 
-def _step(state: GACState, step: int) -> int:
+def _step(config: GACConfig, state: GACState, step: int) -> int:
+    if not isinstance(config, GACConfig):
+        fail(f"config is a {type(config).__name__}; pass a gac_ref.GACConfig")
     try:
         number = operator.index(step)
     except TypeError:
@@ -376,17 +441,32 @@ def _step(state: GACState, step: int) -> int:
     return number
 
 
+_STATISTICS = (
+    ("sigma_s2", "has_s", 0.0),
+    ("sigma_r2", "has_r", 0.0),
+    ("delta_g2", "has_delta", -math.inf),
+)
+
+
 def _require_statistic(
-    name: str, value: ArrayLike, has: ArrayLike, state: GACState, *, minimum: float
+    config: GACConfig,
+    state: GACState,
+    name: str,
+    value: ArrayLike,
+    has: ArrayLike,
+    minimum: float,
 ) -> None:
+    """Refuse a value that is present and out of range."""
     array = np.asarray(value, dtype=np.float64)
     _require_shape(name, array, state)
     # NaN fails the comparisons; two reductions spare the elementwise ones in the common case.
     low, high = array.min(initial=math.inf), array.max(initial=-math.inf)
-    if array.size and not (minimum <= low and -math.inf < low and high < math.inf):
-        bad = ~((array >= minimum) & np.isfinite(array)) & np.asarray(has)
-        if not bad.any():
-            return
+    if array.size == 0 or (minimum <= low and -math.inf < low and high < math.inf):
+        return
+    bad = ~((array >= minimum) & np.isfinite(array)) & np.asarray(has)
+    if config.masking == "multiply":  # a NaN is what multiplied masks make of an infinity
+        bad &= ~np.isnan(array)
+    if bad.any():
         first = float(np.broadcast_to(array, bad.shape)[bad].flat[0])
         bound = "finite" if minimum == -math.inf else "finite and >= 0"
         fail(

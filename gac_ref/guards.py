@@ -141,11 +141,11 @@ def guarded_closed_form(
 ) -> tuple[FloatArray, BoolArray]:
     r"""The closed form with a stated answer where the risk is flat.
 
-    "alpha" is the exact ratio, and alpha where there is no disagreement and both variances lie on
-    their floor: there is nothing to choose by. (The floor is :math:`\epsilon`; the test is "at most
-    twice that", so that rounding in the EMA does not decide.) "zero" is the released
+    "alpha" is the exact ratio, and alpha where the disagreement and both variances are at most
+    twice :math:`\epsilon`, the floor of the variances: there is nothing left to choose by. (Twice,
+    so that neither rounding nor the tail of an EMA decides.) "zero" is the released
     form, :math:`(\alpha\Delta^2 + \sigma_r^2) / (\Delta^2 + \sigma_s^2 + \sigma_r^2 + \epsilon)`
-    everywhere, which falls to 0.
+    everywhere: 0 where all three are 0, and 1/3 where both variances lie on their floor.
 
     Args:
         sigma_s2: Noise of the SFT branch, any shape, >= 0.
@@ -166,12 +166,14 @@ def guarded_closed_form(
     d, s, r = np.asarray(delta_g2), np.asarray(sigma_s2), np.asarray(sigma_r2)
     top = np.asarray(alpha * d + r)
     bottom: FloatArray = np.asarray(d + s + r, dtype=np.float64)
-    if d.min(initial=np.inf) > 0.0:  # one reduction spares four comparisons in the common case
+    if (
+        d.min(initial=np.inf) > 2.0 * eps
+    ):  # one reduction spares four comparisons in the common case
         flat = np.zeros(bottom.shape, dtype=np.bool_)
         if flat_risk == "zero":
             bottom = bottom + eps
         return top / bottom, flat
-    flat = (d == 0.0) & (np.maximum(s, r) <= 2.0 * eps)
+    flat = np.maximum(np.maximum(s, r), d) <= 2.0 * eps
     if flat_risk == "zero":
         bottom = bottom + eps
         return top / np.where(bottom == 0.0, 1.0, bottom), flat

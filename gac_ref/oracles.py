@@ -12,7 +12,6 @@ import numpy as np
 
 from gac_ref._typing import ArrayLike, FloatArray
 from gac_ref.errors import fail
-from gac_ref.reductions import Moments
 
 __all__ = [
     "GradientMoments",
@@ -65,17 +64,14 @@ class GradientMoments(NamedTuple):
             >>> GradientMoments.merge(one, two).scatter.item()
             2.0
         """
-        # The trace of a d-dimensional scatter merges as a sum of d one-dimensional ones, each with
-        # its share of the within-shard scatter; only the total matters, so put it on one of them.
-        count = np.stack([part.samples for part in parts])
-        mean = np.stack([part.mean for part in parts])
-        within = np.zeros((*mean.shape, 1, 1))
-        within[..., 0, 0, 0] = np.stack([part.scatter for part in parts])
-        weight = np.broadcast_to(count[..., None], mean.shape)
-        pooled = Moments(weight, mean[..., None], within).pool()
-        return GradientMoments(
-            pooled.weight[..., 0], pooled.mean[..., 0], pooled.scatter[..., 0, 0].sum(axis=-1)
-        )
+        samples = np.stack([part.samples for part in parts])
+        means = np.stack([part.mean for part in parts])
+        total = samples.sum(axis=0)
+        share = samples / np.where(total == 0.0, 1.0, total)
+        mean = np.sum(share[..., None] * means, axis=0)
+        between = samples * np.sum((means - mean) ** 2, axis=-1)
+        scatter = np.sum(np.stack([part.scatter for part in parts]) + between, axis=0)
+        return GradientMoments(total, mean, scatter)
 
 
 class TwoBatchSize(NamedTuple):
@@ -169,7 +165,7 @@ def gradient_oracle(x_s: ArrayLike, x_r: ArrayLike, *, paired: bool = False) -> 
         (1.0, 3.0)
 
     References:
-        The specification's section 2.
+        docs/method.md, section 2.
     """
     x, y = np.asarray(x_s, dtype=np.float64), np.asarray(x_r, dtype=np.float64)
     sft, rl = gradient_moments(x), gradient_moments(y)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gac_ref._tiles import Scratch, keep, tiles
-from gac_ref._typing import ArrayLike, BoolArray, FloatArray
+from gac_ref._typing import ArrayLike, BoolArray, FloatArray, IntArray
 from gac_ref.batch import Batch
 from gac_ref.config import GACConfig
 from gac_ref.errors import fail
@@ -36,6 +36,14 @@ SPREAD_RTOL = 2.0**-40
 Centred float64 sums leave about 2**-50 of the magnitude; z-scoring that would turn it into a
 disagreement of order one.
 """
+
+
+CHUNK_ROWS = 16_384
+"""Rows whose per-sequence moments are held at a time; a batch is merged from such chunks the way
+that it is merged from shards."""
+
+CHOICES = ("use_phi", "coefficient_normalization", "disagreement_rows", "masking", "mask_eps")
+"""The config fields that partial sums depend on."""
 
 
 class Proxies(NamedTuple):
@@ -86,7 +94,10 @@ class ProxySums(NamedTuple):
         sequences: The same with every token weighted by 1 / (length + mask_eps).
         squared_difference: Sum over the chosen rows of the masked mean of (c_s - c_r)^2.
         rows: How many rows were chosen.
+        expert_tokens: Response tokens of the experts.
+        rollout_tokens: Response tokens of the rollouts.
         kl: Moments (k = 1) of the KL estimate over the rollouts' response tokens.
+        choices: The values of the config fields :data:`CHOICES` that the sums depend on.
 
     Only the pair that `coefficient_normalization` asks for is filled: `tokens` and `sequences`
     for "zscore", `squared_difference` for "none".
@@ -103,7 +114,10 @@ class ProxySums(NamedTuple):
     sequences: Moments
     squared_difference: float
     rows: int
+    expert_tokens: int
+    rollout_tokens: int
     kl: Moments
+    choices: tuple[object, ...]
 
 
 def proxies(config: GACConfig, batch: Batch) -> Proxies:
@@ -135,7 +149,7 @@ def proxies(config: GACConfig, batch: Batch) -> Proxies:
         (4.0, True)
 
     References:
-        The paper's sections 3.2 and 4; the specification's section 3.
+        The paper's sections 3.2 and 4; docs/method.md, section 3.
     """
     return proxies_from_sums(config, partial_sums(config, batch))
 
@@ -148,13 +162,24 @@ def partial_sums(config: GACConfig, batch: Batch) -> ProxySums:
         >>> partial_sums(GACConfig(), empty).nll.size
         0
     """
-    experts = sequence_statistics(config, batch, expert=True)
-    rollouts = sequence_statistics(config, batch, expert=False)
+    starts = range(0, max(len(batch), 1), CHUNK_ROWS)
+    chunks = [_chunk_sums(config, batch, start, start + CHUNK_ROWS) for start in starts]
+    sums = chunks[0] if len(chunks) == 1 else merge(*chunks)
+    return sums._replace(kl=_kl_moments(config, batch))
+
+
+def _chunk_sums(config: GACConfig, batch: Batch, start: int, stop: int) -> ProxySums:
+    """The partial sums of rows [start, stop), but for the KL."""
+
+    def within(rows: IntArray) -> IntArray:
+        return rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)]
+
+    expert_rows, rollout_rows = within(batch.expert_rows), within(batch.rollout_rows)
+    experts = sequence_statistics(config, batch, expert=True, rows=expert_rows)
+    rollouts = sequence_statistics(config, batch, expert=False, rows=rollout_rows)
     every = config.disagreement_rows == "all"
     compared = (experts, rollouts) if every else (rollouts,)
-    streams = Moments(
-        *(np.concatenate(x) for x in zip(*(b.streams for b in compared), strict=True))
-    )
+    streams = Moments(*map(np.concatenate, zip(*(b.streams for b in compared), strict=True)))
     per_row = divide_by_count(streams.weight > 0.0, streams.weight, config.mask_eps)
     return ProxySums(
         nll=np.sort(experts.mean),
@@ -163,15 +188,22 @@ def partial_sums(config: GACConfig, batch: Batch) -> ProxySums:
         sequences=streams.scaled(per_row).pool(),
         squared_difference=sum(float(branch.squared_difference.sum()) for branch in compared),
         rows=sum(branch.mean.size for branch in compared),
-        kl=_kl_moments(config, batch),
+        expert_tokens=int(batch.lengths[expert_rows].sum()),
+        rollout_tokens=int(batch.lengths[rollout_rows].sum()),
+        kl=Moments.empty(1),
+        choices=_choices(config),
     )
+
+
+def _choices(config: GACConfig) -> tuple[object, ...]:
+    return tuple(getattr(config, name) for name in CHOICES)
 
 
 def merge(*sums: ProxySums) -> ProxySums:
     """The partial sums of all shards together; shards may be empty, and come in any order.
 
     Raises:
-        GACError: No shards.
+        GACError: No shards, or shards of different configurations.
 
     Examples:
         >>> batch = Batch([[-1.0], [-3.0]], [[1], [1]], [0.0, 1.0], [True, True])
@@ -181,6 +213,8 @@ def merge(*sums: ProxySums) -> ProxySums:
     """
     if not sums:
         fail("merge got no partial sums; pass one a shard")
+    for part in sums[1:]:
+        _require_choices(part, sums[0].choices, "the first shard")
     return ProxySums(
         nll=merge_values(*(part.nll for part in sums)),
         advantage=Moments.merge(*(part.advantage for part in sums)),
@@ -188,6 +222,9 @@ def merge(*sums: ProxySums) -> ProxySums:
         sequences=Moments.merge(*(part.sequences for part in sums)),
         squared_difference=math.fsum(part.squared_difference for part in sums),
         rows=sum(part.rows for part in sums),
+        expert_tokens=sum(part.expert_tokens for part in sums),
+        rollout_tokens=sum(part.rollout_tokens for part in sums),
+        choices=sums[0].choices,
         kl=Moments.merge(*(part.kl for part in sums)),
     )
 
@@ -195,19 +232,23 @@ def merge(*sums: ProxySums) -> ProxySums:
 def proxies_from_sums(config: GACConfig, sums: ProxySums) -> Proxies:
     """Finish the proxies from the merged partial sums; nothing here depends on the split.
 
+    Raises:
+        GACError: The sums were made under another configuration.
+
     Examples:
         >>> batch = Batch([[-1.0], [-3.0]], [[1], [1]], [0.0, 1.0], [True, True])
-        >>> sums = partial_sums(GACConfig(mask_eps=0.0), batch)
-        >>> float(proxies_from_sums(GACConfig(), sums).sigma_s2)
+        >>> config = GACConfig(mask_eps=0.0)
+        >>> float(proxies_from_sums(config, partial_sums(config, batch)).sigma_s2)
         1.0
     """
-    has_s, has_r = sums.nll.size > 0, bool(sums.advantage.weight > 0.0)
+    _require_choices(sums, _choices(config), "the config")
+    has_s, has_r, has_delta = _present(config, sums)
     sigma_s2 = trimmed_variance(sums.nll, config.trim_ratio) if has_s else 0.0
     sigma_r2 = float(sums.advantage.covariance[0, 0]) if has_r else 0.0
     delta_g2, constant = 0.0, np.zeros(2, dtype=np.bool_)
-    if sums.rows and config.coefficient_normalization == "zscore":
+    if has_delta and config.coefficient_normalization == "zscore":
         delta_g2, constant = _normalised_disagreement(sums)
-    elif sums.rows:
+    elif has_delta:
         delta_g2 = sums.squared_difference / sums.rows
     return Proxies(
         # np.maximum, not max: it lets the NaN of a poisoned batch through.
@@ -216,13 +257,36 @@ def proxies_from_sums(config: GACConfig, sums: ProxySums) -> Proxies:
         delta_g2=delta_g2,
         has_s=has_s,
         has_r=has_r,
-        has_delta=sums.rows > 0,
+        has_delta=has_delta,
         kl=float(sums.kl.mean[0]) if sums.kl.weight > 0.0 else float("nan"),
         sigma_s2_floored=has_s and sigma_s2 < config.eps,
         sigma_r2_floored=has_r and sigma_r2 < config.eps,
         sft_stream_constant=bool(constant[0]),
         rl_stream_constant=bool(constant[1]),
     )
+
+
+def _present(config: GACConfig, sums: ProxySums) -> tuple[bool, bool, bool]:
+    """Whether each statistic has something to measure.
+
+    Sequences without a response token (as overlong filtering leaves them) measure nothing: a
+    branch that has only such is missing. The released code counts them as sequences of value 0.
+    """
+    chosen = sums.rollout_tokens
+    if config.disagreement_rows == "all":
+        chosen += sums.expert_tokens
+    if config.missing_branch == "zero":
+        return sums.nll.size > 0, bool(sums.advantage.weight > 0.0), sums.rows > 0
+    return sums.expert_tokens > 0, sums.rollout_tokens > 0, chosen > 0
+
+
+def _require_choices(sums: ProxySums, choices: tuple[object, ...], whose: str) -> None:
+    for name, ours, theirs in zip(CHOICES, sums.choices, choices, strict=True):
+        if ours != theirs:
+            fail(
+                f"partial sums were made with {name} = {ours!r} but {whose} has {theirs!r}; "
+                "use one configuration throughout"
+            )
 
 
 @np.errstate(over="ignore", invalid="ignore")  # an overflow is answered by NaN, and flagged
@@ -256,8 +320,9 @@ def batch_kl(config: GACConfig, batch: Batch) -> float:
 def _kl_moments(config: GACConfig, batch: Batch) -> Moments:
     r"""KL per token on the rollouts: as given, or the k3 estimate from `ref_logprob`.
 
-    k3 is :math:`e^{d} - d - 1` with :math:`d = \ell_{ref} - \ell`: unbiased under the sampling
-    policy and never negative (Schulman, "Approximating KL divergence", 2020).
+    k3 is :math:`e^{d} - d - 1` with :math:`d = \ell_{ref} - \ell`: never negative, and unbiased
+    where the tokens were sampled from the current policy (Schulman, "Approximating KL
+    divergence", 2020).
     """
     rows = batch.rollout_rows
     count = float(batch.lengths[rows].sum())
@@ -269,7 +334,7 @@ def _kl_moments(config: GACConfig, batch: Batch) -> Moments:
         return Moments.empty(1)
     total, scratch = 0.0, Scratch(2, batch.shape)
     for tile in tiles(rows, batch.shape[1]):
-        keeper = scratch.keeper(tile.of(batch.response_mask), "select")
+        keeper = scratch.keeper(batch.mask_of(tile), "select")
         here = keep(scratch.load(0, tile.of(batch.source("logprob"))), keeper)
         there = keep(scratch.load(1, tile.of(batch.source("ref_logprob"))), keeper)
         d = np.subtract(there, here, out=there)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gac_ref._checks import as_mask
 from gac_ref._typing import ArrayLike, FloatArray
 from gac_ref.errors import fail
 
@@ -69,6 +70,8 @@ class Moments(NamedTuple):
         """
         x = np.asarray(values, dtype=np.float64)
         w = np.broadcast_to(np.asarray(weights, dtype=np.float64), x.shape[:1])
+        if w.min(initial=0.0) < 0.0:
+            fail(f"weights hold {float(w.min())!r}; pass weights >= 0")
         return cls(w, x, np.zeros((*x.shape, x.shape[-1]))).pool()
 
     @np.errstate(over="ignore", invalid="ignore")  # poisoned values stay poisoned, silently
@@ -125,7 +128,7 @@ def masked_mean(
 
     Args:
         values: v, [..., T].
-        mask: m, boolean, [..., T].
+        mask: m, boolean or 0/1, [..., T].
         mask_eps: The guard of the denominator. At 1e-8 a constant c over n tokens has the mean
             c (1 - 1e-8 / n): length invariance holds to 1e-8, and exactly at 0.
         masking: "select" never reads a masked position; "multiply" multiplies it by zero, so
@@ -141,12 +144,12 @@ def masked_mean(
         nan
 
     References:
-        GAC v0.1.1, ``masked_mean``; the specification's section 3.
+        GAC v0.1.1, ``masked_mean``; docs/method.md, section 3.
     """
     if masking not in ("select", "multiply"):
         fail(f"masking = {masking!r} is not 'select' or 'multiply'; pass one of these")
     v = np.asarray(values, dtype=np.float64)
-    m = np.asarray(mask, dtype=np.bool_)
+    m = as_mask("mask", mask, np.shape(mask))
     with np.errstate(invalid="ignore"):
         kept = np.where(m, v, 0.0) if masking == "select" else v * m
     return divide_by_count(kept.sum(axis=-1), np.count_nonzero(m, axis=-1), mask_eps)
@@ -181,7 +184,7 @@ def trimmed_variance(values: ArrayLike, trim_ratio: float = 0.1) -> float:
         0.6666666666666666
 
     References:
-        The specification's section 3; GAC v0.1.1, ``_trimmed_variance``.
+        docs/method.md, section 3; GAC v0.1.1, ``_trimmed_variance``.
     """
     x = np.sort(np.asarray(values, dtype=np.float64).ravel())
     if x.size == 0:

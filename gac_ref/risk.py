@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gac_ref._checks import arrays, ratio, require_psd
+from gac_ref._checks import arrays, ratio, require_psd, rescaled
 from gac_ref._typing import ArrayLike, FloatArray
 
 __all__ = [
@@ -91,7 +91,7 @@ def risk(
         1.0
 
     References:
-        arXiv:2605.26184, section 3.1; the specification's section 1.
+        arXiv:2605.26184, section 3.1; docs/method.md, section 1.
     """
     mu, s, r, d, a, k = arrays(mu, sigma_s2, sigma_r2, delta_g2, alpha, kappa)
     require_psd(s, r, d, k)
@@ -133,7 +133,7 @@ def risk_from_vectors(
         25.0
 
     References:
-        The specification's section 1, exact risk.
+        docs/method.md, section 1, exact risk.
     """
     mu, s, r, a, k = arrays(mu, sigma_s2, sigma_r2, alpha, kappa)
     require_psd(s, r, 0.0, k)
@@ -209,6 +209,7 @@ def closed_form(
     """
     s, r, d, a = arrays(sigma_s2, sigma_r2, delta_g2, alpha)
     require_psd(s, r, d, 0.0)
+    (s, r, d), _ = rescaled(s, r, d)
     return ratio(a * d + r, d + s + r, a)
 
 
@@ -253,6 +254,7 @@ def correlated_closed_form(
     """
     s, r, d, a, k = arrays(sigma_s2, sigma_r2, delta_g2, alpha, kappa)
     require_psd(s, r, d, k)
+    (s, r, d, k), _ = rescaled(s, r, d, k)
     mu = ratio(a * d + r - k, d + s + r - 2.0 * k, a)
     return mu if bounds is None else np.clip(mu, *bounds)
 
@@ -356,6 +358,7 @@ def shrinkage(sigma_s2: ArrayLike, sigma_r2: ArrayLike, delta_g2: ArrayLike) -> 
     """
     s, r, d = arrays(sigma_s2, sigma_r2, delta_g2)
     require_psd(s, r, d, 0.0)
+    (s, r, d), _ = rescaled(s, r, d)
     return Shrinkage(w=ratio(d, d + s + r, 1.0), mu_iv=ratio(r, s + r, 0.5))
 
 
@@ -388,7 +391,9 @@ def sensitivities(
     """
     s, r, d, a = arrays(sigma_s2, sigma_r2, delta_g2, alpha)
     mu = closed_form(s, r, d, a)
+    (s, r, d), exponent = rescaled(s, r, d)
     total = d + s + r
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(total > 0.0, 1.0 / total, np.nan)
-        return Sensitivities(d * inverse, (1.0 - mu) * inverse, -mu * inverse, (a - mu) * inverse)
+    inverse = 1.0 / np.where(total > 0.0, total, np.nan)
+    with np.errstate(over="ignore"):  # at 1e-309 a derivative is beyond float64: infinity says so
+        slope = np.ldexp(inverse, -exponent)
+        return Sensitivities(d * inverse, (1.0 - mu) * slope, -mu * slope, (a - mu) * slope)

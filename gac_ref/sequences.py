@@ -44,7 +44,9 @@ class SequenceStatistics(NamedTuple):
     squared_difference: FloatArray
 
 
-def sequence_statistics(config: GACConfig, batch: Batch, *, expert: bool) -> SequenceStatistics:
+def sequence_statistics(
+    config: GACConfig, batch: Batch, *, expert: bool, rows: IntArray | None = None
+) -> SequenceStatistics:
     """The statistics of each expert demonstration, or of each rollout.
 
     Args:
@@ -52,9 +54,10 @@ def sequence_statistics(config: GACConfig, batch: Batch, *, expert: bool) -> Seq
             and `masking`.
         batch: B sequences.
         expert: Which branch.
+        rows: Row numbers of that branch, ascending, [n]; None for all of them.
 
     Returns:
-        The statistics, in the order of the branch's rows.
+        The statistics, in the order of the rows.
 
     Examples:
         >>> batch = Batch(np.log([[0.5, 0.5]]), [[1, 1]], [[1.0, 3.0]], [False])
@@ -62,7 +65,8 @@ def sequence_statistics(config: GACConfig, batch: Batch, *, expert: bool) -> Seq
         >>> rollouts.streams.mean.tolist(), rollouts.streams.scatter[0, 1, 1].item()
         ([[0.25, 2.0]], 2.0)
     """
-    rows = batch.expert_rows if expert else batch.rollout_rows
+    if rows is None:
+        rows = batch.expert_rows if expert else batch.rollout_rows
     compares = not expert or config.disagreement_rows == "all"
     normalises = config.coefficient_normalization == "zscore"
 
@@ -71,7 +75,7 @@ def sequence_statistics(config: GACConfig, batch: Batch, *, expert: bool) -> Seq
     squares = np.zeros(rows.size if compares and not normalises else 0)
     scratch = Scratch(3, batch.shape)
     for tile in tiles(rows, batch.shape[1]):
-        mask = tile.of(batch.response_mask)
+        mask = batch.mask_of(tile)
         keeper = scratch.keeper(mask, config.masking)
         with np.errstate(over="ignore", invalid="ignore"):
             if expert:

@@ -531,7 +531,9 @@ def test_the_flat_risk_is_no_disagreement_and_both_variances_on_the_floor(scale:
         assert bool(info.flags["flat_risk"]) is flat
         expected = 0.9 if flat else r / (s + r)
         assert info.mu_raw == pytest.approx(expected, rel=EXACT_RTOL)
-        (info,) = drive(config, [Proxies(s, r, 1e-300)])
+        (info,) = drive(config, [Proxies(s, r, 1e-300)])  # the tail of an EMA
+        assert bool(info.flags["flat_risk"]) is flat
+        (info,) = drive(config, [Proxies(s, r, 3e-4)])
         assert not info.flags["flat_risk"]
 
 

@@ -221,7 +221,7 @@ def test_cap_disagreement_has_the_broadcast_shape_whether_or_not_it_is_on(ratio)
 def test_guarded_closed_form_matches_the_exact_one(s, r, d, alpha, eps, mode):
     assume(mode == "alpha" or s + r + d + eps > 0.0)
     # On the threshold itself the rounding of the statistics decides.
-    assume(eps == 0.0 or abs(max(s, r) - 2.0 * eps) > FLAG_MARGIN * eps)
+    assume(eps == 0.0 or abs(max(s, r, d) - 2.0 * eps) > FLAG_MARGIN * eps)
     value, _ = guarded_closed_form(s, r, d, alpha, flat_risk=mode, eps=eps)
     exact, _ = exact_guards.closed_form(alpha, d, s, r, eps=eps, flat_risk=mode)
     assert_matches_exact(value, exact)
@@ -231,6 +231,7 @@ def test_guarded_closed_form_matches_the_exact_one(s, r, d, alpha, eps, mode):
 @PROPERTY
 @given(s=magnitudes, r=magnitudes, d=positives, alpha=units)
 def test_guarded_closed_form_away_from_the_floor_is_the_closed_form(s, r, d, alpha):
+    assume(max(s, r, d) > 2e-8)
     value, flat = guarded_closed_form(s, r, d, alpha, flat_risk="alpha", eps=1e-8)
     assert value == closed_form(s, r, d, alpha)
     assert not flat
@@ -245,7 +246,8 @@ def test_guarded_closed_form_away_from_the_floor_is_the_closed_form(s, r, d, alp
         (0.0, 0.0, 0.0, True),
         (1e-8, 2.1e-8, 0.0, False),  # one variance above it
         (2.1e-8, 1e-8, 0.0, False),
-        (1e-8, 1e-8, 1e-12, False),  # some disagreement
+        (1e-8, 1e-8, 1e-12, True),  # the tail of an EMA, not a disagreement
+        (1e-8, 1e-8, 2.1e-8, False),  # some disagreement
     ],
 )
 def test_flat_risk_is_flagged_where_nothing_chooses(mode, s, r, d, expected):

@@ -113,3 +113,19 @@ print(*sorted(set(sys.modules) - before))
 def test_the_core_never_names_an_optional_module_at_import(module: str) -> None:
     code = f"import sys; sys.modules[{module!r}] = None; import gac_ref; print('done')"
     assert succeeds(code, "-W", "error") == "done"
+
+
+def test_every_module_of_the_package_needs_numpy_alone() -> None:
+    code = """
+import sys
+import numpy
+before = set(sys.modules)
+import importlib, pkgutil
+import gac_ref
+for module in pkgutil.walk_packages(gac_ref.__path__, "gac_ref."):
+    if module.name != "gac_ref.__main__":
+        importlib.import_module(module.name)
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(new - set(sys.stdlib_module_names)))
+"""
+    assert set(succeeds(code).split()) <= {"gac_ref", "numpy"}

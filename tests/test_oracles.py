@@ -509,8 +509,8 @@ def test_guards_by_hand():
 def test_flat_risk_choices():
     flat = {"eps": 1e-8, "flat_risk": "alpha"}
     assert guards.closed_form(0.75, 0, 1e-8, 1e-8, **flat) == (0.75, True)
-    value, acted = guards.closed_form(0.75, 0, 2e-8, 1e-8, **flat)
-    assert near(value, Q(1e-8) / (Q(2e-8) + Q(1e-8)))
+    value, acted = guards.closed_form(0.75, 0, 3e-8, 1e-8, **flat)
+    assert near(value, Q(1e-8) / (Q(3e-8) + Q(1e-8)))
     assert not acted
     assert guards.closed_form(0.75, 0, 0, 0, eps=1e-8, flat_risk="zero") == (0, False)
 

@@ -239,10 +239,27 @@ def test_a_missing_branch_is_missing_and_not_zero(config: GACConfig) -> None:
 
 
 @every_config
-def test_rows_without_tokens_count_as_zero(config: GACConfig) -> None:
+def test_a_branch_without_tokens_is_missing_or_of_value_zero(config: GACConfig) -> None:
     batch = Batch(np.empty((2, 0)), np.empty((2, 0)), [0.0, 1.0], [True, False])
-    got = proxies(config, batch)
-    assert (got.sigma_s2, got.sigma_r2, got.delta_g2) == (config.eps, config.eps, 0.0)
+    held = proxies(config.replace(missing_branch="hold"), batch)
+    assert not any((held.has_s, held.has_r, held.has_delta))
+    fed = proxies(config.replace(missing_branch="zero"), batch)
+    assert (fed.sigma_s2, fed.sigma_r2, fed.delta_g2) == (config.eps, config.eps, 0.0)
+
+
+def test_a_row_without_tokens_beside_others_counts_as_zero() -> None:
+    mask = np.array([[1, 1], [0, 0]])
+    batch = Batch(np.full((2, 2), -1.0), mask, [0.0, 0.0], [True, True])
+    assert proxies(GACConfig(mask_eps=0.0), batch).sigma_s2 == 0.25
+
+
+def test_sums_of_another_configuration_are_refused() -> None:
+    batch = Batch([[-1.0], [-2.0]], [[1], [1]], [0.0, 1.0], [True, False])
+    sums = partial_sums(GACConfig(), batch)
+    with pytest.raises(GACError, match="coefficient_normalization = 'zscore' but the config has"):
+        proxies_from_sums(GACConfig(coefficient_normalization="none"), sums)
+    with pytest.raises(GACError, match="masking = 'multiply' but the first shard has 'select'"):
+        merge(sums, partial_sums(GACConfig(masking="multiply"), batch))
 
 
 @pytest.mark.parametrize("rows", ["rollouts", "all"])

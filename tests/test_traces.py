@@ -607,3 +607,42 @@ def test_reading_holds_one_step_at_a_time(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < COPIES * STEP_BYTES
+
+
+# What trainers really leave behind
+
+
+def test_a_rank_without_rollouts_may_leave_the_kl_out_or_nan(tmp_path: Path) -> None:
+    kl = {"nan": {"kl": float("nan")}, "absent": {}}
+    for name, of_rank_1 in kl.items():
+        for rank, experts, mean in ((0, 2, {"kl": 0.25}), (1, 8, of_rank_1)):
+            with TraceWriter(tmp_path / name, source="s", rank=rank, ranks=2) as writer:
+                writer.write(0, **fields(rng(rank), experts=experts), **mean)
+        (step,) = TraceReader(tmp_path / name)
+        assert step.batch.kl == 0.25
+
+
+def test_a_kl_missing_on_a_rank_with_rollouts_is_refused(tmp_path: Path) -> None:
+    for rank, mean in ((0, {"kl": 0.25}), (1, {})):
+        with TraceWriter(tmp_path, source="s", rank=rank, ranks=2) as writer:
+            writer.write(0, **fields(rng(rank)), **mean)
+    with pytest.raises(GACError, match=r"r0001\.npz: kl is in 00000000\.r0000\.npz but not here"):
+        read_all(tmp_path)
+
+
+@pytest.mark.parametrize("steps", [[0, 10, 20, 25], [0, 10], [3, 4, 5], [0, 10, 20]])
+def test_a_regular_recording_and_its_last_step_have_no_gap(
+    tmp_path: Path, steps: list[int]
+) -> None:
+    with TraceWriter(tmp_path, source="s") as writer:
+        for step in steps:
+            writer.write(step, **fields(rng(step)))
+    assert [step.step for step in TraceReader(tmp_path)] == steps
+
+
+def test_a_hole_in_a_regular_recording_is_a_gap(tmp_path: Path) -> None:
+    with TraceWriter(tmp_path, source="s") as writer:
+        for step in (0, 10, 30, 40):
+            writer.write(step, **fields(rng(step)))
+    with pytest.raises(GACError, match=r"00000020\.npz: missing"):
+        read_all(tmp_path)

@@ -47,7 +47,7 @@ class InverseVariance:
         0.75
 
     References:
-        The specification's section 1; arXiv:2605.26184, section 3.1, with D2 = 0.
+        docs/method.md, section 1; arXiv:2605.26184, section 3.1, with D2 = 0.
     """
 
     statistics: GACConfig = field(default_factory=GACConfig)
@@ -131,12 +131,8 @@ def _closed_form(
 ) -> tuple[MixState, MixInfo]:
     known = ~(np.isnan(s) | np.isnan(r) | np.isnan(d))
     s, r, d = (np.where(known, value, 0.0) for value in (s, r, d))
-    # The closed form is homogeneous; a power of two rescales it exactly and keeps sums finite.
-    _, exponent = np.frexp(np.maximum(np.maximum(s, r), d))
-    s, r, d = (np.ldexp(value, -exponent) for value in (s, r, d))
     reader.flags["flat"] = known & (s == 0.0) & (r == 0.0) & (d == 0.0)
-    # The ratio of two rounded sums may exceed 1 by a rounding.
-    return reader.finish(np.clip(closed_form(s, r, d, alpha), 0.0, 1.0))
+    return reader.finish(closed_form(s, r, d, alpha))
 
 
 def _present(value: ArrayLike, has: ArrayLike) -> FloatArray:

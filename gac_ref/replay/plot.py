@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,12 @@ STATISTICS = {"sigma_s2": "nats$^2$", "sigma_r2": "advantage$^2$", "delta_g2": "
 def check_target(file: str | os.PathLike[str]) -> Path:
     """The path to draw to, or GACError now rather than after a long replay."""
     path = Path(file)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        fail(f"--plot {path}: cannot write there ({error.strerror}); pass another path")
     if path.suffix.lower() not in SUFFIXES:
         fail(
             f"--plot {path}: cannot draw a {path.suffix or 'file without a suffix'!r}; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from gac_ref.config import GACConfig
 from gac_ref.controller import GACInfo, init, update
@@ -17,12 +17,7 @@ from gac_ref.traces import TraceStep
 __all__ = ["replay"]
 
 
-def replay(
-    trace: Iterable[TraceStep],
-    config: GACConfig,
-    *,
-    on_step: Callable[[ReplayRow], object] | None = None,
-) -> Iterator[ReplayRow]:
+def replay(trace: Iterable[TraceStep], config: GACConfig) -> Iterator[ReplayRow]:
     """The controller's answer to each recorded step, one step in memory at a time.
 
     The controller runs on its own state: the logged mu is never fed back into it.
@@ -30,7 +25,6 @@ def replay(
     Args:
         trace: A :class:`gac_ref.traces.TraceReader`, or any steps in order.
         config: The controller's choices.
-        on_step: Called with each row before it is yielded.
 
     Yields:
         One :class:`ReplayRow` a step.
@@ -51,10 +45,7 @@ def replay(
             state, info = update(config, state, recorded.batch, step=recorded.step)
         except GACError as error:
             raise GACError(f"step {recorded.step} of the trace: {error}") from None
-        row = _row(config, recorded, state, info)
-        if on_step is not None:
-            on_step(row)
-        yield row
+        yield _row(config, recorded, state, info)
 
 
 def _row(config: GACConfig, recorded: TraceStep, state: GACState, info: GACInfo) -> ReplayRow:

@@ -78,7 +78,7 @@ def _concatenated(shards: Mapping[Path, Mapping[str, AnyArray]]) -> dict[str, An
         return dict(next(iter(shards.values())))
     (first, model), *others = filled.items()
     for file, fields in others:
-        if odd := set(fields) ^ set(model):
+        if odd := (set(fields) ^ set(model)) - set(MEANS):
             fail(f"{file}: {min(odd)} is in this file or in {first.name}, not in both; write both")
         if fields["advantages"].ndim != model["advantages"].ndim:
             fail(
@@ -88,21 +88,35 @@ def _concatenated(shards: Mapping[Path, Mapping[str, AnyArray]]) -> dict[str, An
     width = max(fields["logprob"].shape[1] for fields in filled.values())
     merged: dict[str, Any] = {}
     for name, kept in model.items():
-        parts = [fields[name] for fields in filled.values()]
         if name in MEANS:
-            merged[name] = _mean_over_tokens(parts, list(filled.values()))
-        elif name in PER_ROW or kept.ndim == 1:
+            continue
+        parts = [fields[name] for fields in filled.values()]
+        if name in PER_ROW or kept.ndim == 1:
             merged[name] = np.concatenate(parts)
         else:
             pads = [((0, 0), (0, width - part.shape[1])) for part in parts]
             merged[name] = np.concatenate([np.pad(p, w) for p, w in zip(parts, pads, strict=True)])
-    return merged
+    return {**merged, **_means(filled)}
 
 
-def _mean_over_tokens(parts: list[AnyArray], shards: list[Mapping[str, AnyArray]]) -> float:
-    """Batch means of the ranks, weighted by the rollouts' response tokens that they are over."""
-    counts = [
-        np.count_nonzero(fields["response_mask"][np.asarray(fields["is_expert"]) == 0])
-        for fields in shards
-    ]
-    return float(np.average(parts, weights=counts if any(counts) else None))
+def _means(shards: Mapping[Path, Mapping[str, AnyArray]]) -> dict[str, float]:
+    """Batch means of the ranks, weighted by the rollouts' response tokens that they are over.
+
+    A rank without such tokens has no mean: what it holds there, NaN or nothing, is not read.
+    """
+    tokens = {
+        file: np.count_nonzero(fields["response_mask"][np.asarray(fields["is_expert"]) == 0])
+        for file, fields in shards.items()
+    }
+    measured = {file: fields for file, fields in shards.items() if tokens[file]}
+    means: dict[str, float] = {}
+    for name in MEANS:
+        with_it = [file for file, fields in measured.items() if name in fields]
+        if without := [file for file in measured if file not in with_it]:
+            if with_it:
+                fail(f"{without[0]}: {name} is in {with_it[0].name} but not here; write both")
+            continue
+        if with_it:
+            parts = [float(measured[file][name]) for file in with_it]
+            means[name] = float(np.average(parts, weights=[tokens[file] for file in with_it]))
+    return means

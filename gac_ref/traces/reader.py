@@ -54,13 +54,14 @@ class TraceReader:
         path: The trace directory.
         allow_gaps: Read on after a missing step. Off, it is an error when iteration gets there: a
             controller has memory, so what it would do after the gap is not known. Steps recorded
-            at a regular distance have no gaps.
+            at a regular distance have no gaps, and the last may be nearer.
 
     Attributes:
         source: What was recorded, in words.
         meta: Settings and facts of the recording.
         steps: The step numbers, ascending.
-        stride: The smallest distance of two steps (1 for a trace of one step).
+        ranks: The data-parallel ranks that write a file each; empty for one file a step.
+        stride: The smallest distance of two steps, the last one not counted (1 for one step).
 
     Raises:
         GACError: Not a trace, another schema, or ``trace.json`` cannot be read.
@@ -75,9 +76,11 @@ class TraceReader:
         self._allow_gaps = allow_gaps
         self._files = step_files(self.path / "steps")
         self.steps = sorted(self._files)
-        self.stride = min(np.diff(self.steps).tolist(), default=1)
+        # A trainer that records every 10th step and its last one leaves a shorter distance there.
+        distances = np.diff(self.steps).tolist()
+        self.stride = min(distances[:-1] or distances, default=1)
         seen = {rank for files in self._files.values() for rank in files if rank is not None}
-        self._ranks = seen | set(range(self.meta.get("ranks", 0)))
+        self.ranks = sorted(seen | set(range(self.meta.get("ranks", 0))))
 
     def __len__(self) -> int:
         """The number of steps."""
@@ -109,9 +112,9 @@ class TraceReader:
         if step not in self._files:
             fail(f"{self.path}: has no step {step}; reader.steps lists its {len(self)} steps")
         files = self._files[step]
-        if None not in files and (absent := sorted(self._ranks - files.keys())):
+        if None not in files and (absent := sorted(set(self.ranks) - files.keys())):
             lost = self.path / "steps" / f"{step:08d}.r{absent[0]:04d}.npz"
-            fail(f"{lost}: missing, though the trace has ranks {sorted(self._ranks)}; restore it")
+            fail(f"{lost}: missing, though the trace has ranks {self.ranks}; restore it")
         contents = {rank: load(file) for rank, file in files.items()}
         logged = {rank: group_of(contents[rank], "logged") for rank in files}
         merged: dict[str, float] = {}

@@ -46,15 +46,15 @@ def closed_form(
 ) -> tuple[Any, bool]:
     """The controller's closed form; the flag says the risk was flat and alpha stood in.
 
-    "zero": eps joins the denominator. "alpha": no eps, and alpha where ``d2 == 0`` and both
-    variances are below ``2 eps`` (or the denominator is exactly 0).
+    "zero": eps joins the denominator. "alpha": no eps, and alpha where the disagreement and both
+    variances are at most ``2 eps``.
     """
     a, d, s, r, e = real(alpha), real(d2), real(s2_s), real(s2_r), real(eps)
     if flat_risk == "zero":
         return (a * d + r) / (d + s + r + e), False
     if flat_risk != "alpha":
         raise ValueError(f"closed_form: unknown flat_risk {flat_risk!r}")
-    if d == 0 and (s + r == 0 or (s < 2 * e and r < 2 * e)):
+    if max(d, s, r) <= 2 * e:
         return a, True
     return (a * d + r) / (d + s + r), False
 

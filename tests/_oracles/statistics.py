@@ -195,6 +195,20 @@ def proxies(config: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
     sigma_s2, floored_s = _floor(sigma_s2_raw(config, batch), config["eps"])
     sigma_r2, floored_r = _floor(sigma_r2_raw(config, batch), config["eps"])
     delta, flags = delta_g2(config, batch)
+    if config["missing_branch"] == "hold":
+        # A branch whose sequences have no response token measures nothing.
+        tokens = {True: 0, False: 0}
+        for row, expert in zip(
+            plain(batch["response_mask"]), plain(batch["is_expert"]), strict=True
+        ):
+            tokens[bool(expert)] += sum(1 for kept in row if kept)
+        every = config["disagreement_rows"] == "all"
+        if not tokens[True]:
+            sigma_s2, floored_s = None, False
+        if not tokens[False]:
+            sigma_r2, floored_r = None, False
+        if not tokens[False] + (tokens[True] if every else 0):
+            delta, flags = None, {"constant_s": False, "constant_r": False}
     return {
         "sigma_s2": sigma_s2,
         "sigma_r2": sigma_r2,
