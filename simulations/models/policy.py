@@ -1,0 +1,279 @@
+r"""What all policy models share: sampling, batch gradients, and the exact moments of both.
+
+A policy is a table of logits :math:`z_{x s v}` over prompts x, states s (a position and what came
+before it) and actions v; theta maps to the table (:meth:`PolicyModel.logits`) and a gradient of
+the table back to theta (:meth:`PolicyModel.pullback`). The two losses are
+
+.. math::
+    L_s = -E_x E_{\text{expert}} \sum_t \ln \pi(a_t \mid s_t), \qquad
+    L_r = -V = -E_x E_\pi[r]
+
+summed over the tokens of a sequence and averaged over sequences ("seq_mean_token_sum"). Their
+sampled gradients are of B demonstrations, and of P groups of G rollouts of one prompt,
+
+.. math::
+    G_s = -\frac1B \sum_b \nabla \ln \pi(\tau_b), \qquad
+    G_r = -\frac1P \sum_p \frac1G \sum_i A_{pi} \nabla \ln \pi(\tau_{pi})
+
+without importance ratio (each batch is used once, on-policy) and without a KL term in the loss.
+`g_r` of the truth is always the gradient of -V. The mean of G_r equals it for the advantage
+"value"; dividing by a group's spread, or centring on a mean that contains the rollout itself,
+makes a bias, which is reported exactly as `bias_r`: the mean of G_r is ``g_r + bias_r``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gac_ref import VARIANTS, GACConfig
+from gac_ref._typing import ArrayLike, FloatArray, IntArray
+from gac_ref.errors import fail
+from simulations.models._checks import choice, draw_matches, flag, point, real, whole
+from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
+from simulations.models.observation import Observation, observed_signals
+from simulations.models.policy_sampling import (
+    PolicyDraw,
+    make_draw,
+    sample_observation,
+    sequence_scores,
+)
+from simulations.models.policy_tables import SequenceLaw, Shape, constants, table_weights
+from simulations.models.policy_truth import policy_truth
+from simulations.models.softmax import entropy, kl_divergence, log_softmax, row_sum, score_table
+from simulations.problem import Sample, Truth
+
+__all__ = ["PolicyModel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyModel(ABC):
+    r"""A policy trained by demonstrations and by group-relative reinforcement; a `Problem`.
+
+    Args:
+        experts: Demonstrations in a batch, B >= 1.
+        groups: Prompts in an RL batch, P >= 1, each drawn uniformly with replacement.
+        group_size: Rollouts of a prompt, G; >= 2 for the group-relative advantages.
+        advantage: "value" (reward minus the exact value of the prompt) or a convention of
+            :data:`gac_ref.CONVENTIONS` whose spread is a group's own.
+        paired: Whether demonstration j is of the prompt of group j (then `experts` must equal
+            `groups`). The two branches' noise is correlated through the prompts: kappa is not 0.
+        proxy_variant: Which GAC variant's statistics `sample` reports as proxies.
+        task_seed: Seed of the tables of the task, >= 0.
+        start_spread: Standard deviation of the starting points around the reference policy, >= 0.
+
+    Raises:
+        GACError: A field is out of range.
+
+    References:
+        GRPO, arXiv:2402.03300; the policy gradient theorem, Sutton et al., NIPS 1999.
+    """
+
+    experts: int = 16
+    groups: int = 4
+    group_size: int = 8
+    advantage: str = "trl"
+    paired: bool = False
+    proxy_variant: str = "documented"
+    task_seed: int = 0
+    start_spread: float = 0.0
+
+    name: ClassVar[str] = "policy"
+    exact: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Validate."""
+        whole(self, "experts", "groups", "group_size", low=1)
+        whole(self, "task_seed", low=0)
+        choice(self, "advantage", ADVANTAGES)
+        choice(self, "proxy_variant", tuple(VARIANTS))
+        flag(self, "paired")
+        real(self, "start_spread", low=0.0)
+        if self.paired and self.experts != self.groups:
+            fail(
+                f"{type(self).__name__}: paired = True needs experts = groups, not {self.experts} "
+                f"and {self.groups}; make them equal"
+            )
+        if self.advantage != EXACT_BASELINE:
+            composition_table(self.levels, self.group_size, self.advantage)
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Prompts X, horizon T, states S of a prompt and actions V."""
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """Number of parameters d."""
+
+    @property
+    @abstractmethod
+    def levels(self) -> tuple[float, ...]:
+        """The values that a reward takes, ascending."""
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of each outcome."""
+        return {
+            "reward": "reward",
+            "loss": "reward",
+            "sft_loss": "nats per sequence",
+            "kl": "nats per token",
+            "entropy": "nats per token",
+        }
+
+    @abstractmethod
+    def reference(self) -> FloatArray:
+        """Parameters of the reference policy, [d], where training starts."""
+
+    @abstractmethod
+    def expert(self) -> FloatArray:
+        """The expert's action probabilities, [X, S, V]."""
+
+    @abstractmethod
+    def best_value(self) -> float:
+        """Largest value that any policy attains, reward."""
+
+    @abstractmethod
+    def logits(self, theta: FloatArray) -> FloatArray:
+        """The table of logits, [..., X, S, V], of theta [..., d]."""
+
+    @abstractmethod
+    def pullback(self, theta: FloatArray, table: FloatArray) -> FloatArray:
+        """Gradient with respect to theta, [..., d], from one with respect to the logits."""
+
+    @abstractmethod
+    def scores(self, theta: FloatArray) -> FloatArray:
+        r"""Every :math:`\nabla_\theta \ln \pi(v \mid x, s)`, [..., X, S, V, d]."""
+
+    @abstractmethod
+    def sequence_law(self, p: FloatArray) -> SequenceLaw:
+        """Exact law of a sequence under the probabilities p, [..., X, S, V]."""
+
+    @abstractmethod
+    def level_uses(self, p: FloatArray) -> FloatArray:
+        """Expected uses of each pair in sequences that end at each level, [..., X, L, S, V]."""
+
+    @abstractmethod
+    def rewards(self, codes: IntArray, draw: PolicyDraw) -> FloatArray:
+        """Rewards of the rollouts, [..., N], from their state-action codes [..., T, N]."""
+
+    @abstractmethod
+    def score_gram(self, theta: FloatArray, p: FloatArray, joint: FloatArray) -> FloatArray:
+        r"""Inner products of :math:`\sum_{sv} J_{sv} \nabla \ln \pi(v|x, s)`, [..., X, R, R].
+
+        Args:
+            theta: [..., d].
+            p: Probabilities, [..., X, S, V].
+            joint: R weightings J of each prompt's pairs, [..., X, R, S, V].
+        """
+
+    @abstractmethod
+    def score_squares(self, theta: FloatArray, p: FloatArray, joint: FloatArray) -> FloatArray:
+        r"""Mean of :math:`|\nabla \ln \pi(\tau)|^2` on each reward level, [..., X, L + 1].
+
+        The last entry is its mean under the expert.
+
+        Args:
+            theta: [..., d].
+            p: Probabilities, [..., X, S, V].
+            joint: Expected uses of the pairs at each level, and by the expert,
+                [..., X, L + 1, S, V].
+        """
+
+    def start(self, rng: np.random.Generator, n: int) -> FloatArray:
+        """The reference policy's parameters plus `start_spread` times standard normals, [n, d]."""
+        return self.reference() + self.start_spread * rng.standard_normal((n, self.dimension))
+
+    def draw(self, rng: np.random.Generator, n: int, step: int) -> PolicyDraw:
+        """Prompts, demonstrations and the uniforms that rollouts are sampled with, n seeds."""
+        return make_draw(self, rng, n)
+
+    def observe(self, theta: ArrayLike, draw: PolicyDraw) -> Observation:
+        """Sample the step's sequences at theta [..., n, d].
+
+        Raises:
+            GACError: theta and the draw have different numbers of seeds.
+        """
+        array = self._at(theta, draw)
+        return sample_observation(self, log_softmax(self.logits(array)), draw)
+
+    def sample(self, theta: ArrayLike, step: int, draw: PolicyDraw) -> Sample:
+        """Both sampled batch gradients at theta [..., n, d], and the signals of the step.
+
+        Raises:
+            GACError: theta and the draw have different numbers of seeds.
+        """
+        array = self._at(theta, draw)
+        logp = log_softmax(self.logits(array))
+        seen = sample_observation(self, logp, draw)
+        p = np.exp(logp)
+        used = draw.expert_uses
+        table_s = -score_table(used, p) / self.experts
+        weights = table_weights(seen.rollouts, seen.advantages, self.shape)
+        size = self.groups * self.group_size
+        table_r = -score_table(weights, p) / size
+        return Sample(
+            grad_s=self.pullback(array, table_s),
+            grad_r=self.pullback(array, table_r),
+            signals=observed_signals(GACConfig.variant(self.proxy_variant), seen),
+        )
+
+    def sample_gradients(self, theta: ArrayLike, draw: PolicyDraw) -> tuple[FloatArray, FloatArray]:
+        r"""Per-sample gradients; their means over the samples are those of `sample`.
+
+        Of a demonstration :math:`-\nabla \ln \pi(\tau_b)`, of a rollout
+        :math:`-A_i \nabla \ln \pi(\tau_i)`. Rollouts of a group are dependent: for
+        :func:`gac_ref.gradient_oracle` average each group first.
+
+        Returns:
+            [..., B, d] and [..., N, d].
+        """
+        array = self._at(theta, draw)
+        seen = sample_observation(self, log_softmax(self.logits(array)), draw)
+        scores = self.scores(array)
+        table = scores.reshape(*array.shape[:-1], -1, self.dimension)
+        codes_s = np.broadcast_to(
+            draw.expert_codes, (*array.shape[:-1], *draw.expert_codes.shape[1:])
+        )
+        x_s, x_r = sequence_scores(table, codes_s), sequence_scores(table, seen.rollouts)
+        return -x_s, -seen.advantages[..., None] * x_r
+
+    def truth(self, theta: ArrayLike, step: int) -> Truth:
+        """Exact gradients, noise, disagreement, kappa and bias at theta [..., d]."""
+        return policy_truth(self, point(self, theta))
+
+    def outcomes(self, theta: ArrayLike, step: int) -> dict[str, FloatArray]:
+        r"""Exact outcomes at theta [..., d], each [...].
+
+        `reward` is the value V; `loss` is the best attainable value minus V; `sft_loss` is the
+        expected NLL of a demonstration; `kl` is :math:`KL(\pi \| \pi_{ref})` and `entropy` the
+        policy's, both over whole sequences and divided by the horizon.
+        """
+        logp = log_softmax(self.logits(point(self, theta)))
+        law = self.sequence_law(np.exp(logp))
+        fixed = constants(self)
+        prompts, horizon, _, _ = self.shape
+
+        def per_prompt(values: FloatArray) -> FloatArray:
+            return np.asarray(values.reshape(*values.shape[:-2], -1).sum(axis=-1) / prompts)
+
+        reward = per_prompt(law.chance * np.asarray(self.levels))
+        nll = -row_sum(fixed.expert_joint * logp)
+        kl = law.visits * kl_divergence(logp, fixed.reference_logp)
+        return {
+            "reward": reward,
+            "loss": self.best_value() - reward,
+            "sft_loss": per_prompt(nll),
+            "kl": per_prompt(kl) / horizon,
+            "entropy": per_prompt(law.visits * entropy(logp)) / horizon,
+        }
+
+    def _at(self, theta: ArrayLike, draw: PolicyDraw) -> FloatArray:
+        array = point(self, theta)
+        draw_matches(self, array, len(draw.prompts_r))
+        return array

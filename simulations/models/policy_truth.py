@@ -1,0 +1,96 @@
+"""Exact gradient-space values of a policy model, assembled from the law of one sequence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gac_ref._typing import FloatArray
+from simulations.models.groups import EXACT_BASELINE, group_moments
+from simulations.models.policy_tables import constants
+from simulations.models.softmax import log_softmax, score_table
+from simulations.problem import Truth
+
+if TYPE_CHECKING:
+    from simulations.models.policy import PolicyModel
+
+__all__ = ["policy_truth"]
+
+
+def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
+    r"""Exact truth at theta [..., d].
+
+    With :math:`m_x = E[h \mid x]` the mean of a group's estimator at prompt x and everything
+    averaged over the prompts,
+
+    .. math::
+        \sigma_s^2 = \frac{E|\nabla \ln \pi(\tau)|^2 - |g_s|^2}{B}, \qquad
+        \sigma_r^2 = \frac{E_x E[|h|^2 \mid x] - |E_x m_x|^2}{P}, \qquad
+        \kappa = \frac{E_x \langle m^s_x, m^r_x \rangle - \langle g_s, E_x m^r_x \rangle}{P}
+
+    kappa only where demonstrations and groups share their prompts, else exactly 0. The
+    differences are clipped at 0, below which only rounding can take them.
+
+    Args:
+        model: The model.
+        theta: [..., d].
+
+    Returns:
+        The truth; `bias_r` is 0.0 for the exact baseline.
+
+    Examples:
+        >>> from simulations.models.bandit import Bandit
+        >>> bandit = Bandit(advantage="value")
+        >>> policy_truth(bandit, bandit.reference()).bias_r
+        0.0
+    """
+    prompts = model.shape.prompts
+    levels = np.asarray(model.levels)
+    p = np.exp(log_softmax(model.logits(theta)))
+    uses = model.level_uses(p)
+    # Every sequence uses exactly one pair at position 0.
+    chance = uses[..., 0, :].sum(axis=-1)
+    of_expert = np.broadcast_to(
+        constants(model).expert_joint[..., None, :, :], (*uses.shape[:-3], 1, *p.shape[-2:])
+    )
+    joint = np.concatenate((uses, of_expert), axis=-3)
+    gram = model.score_gram(theta, p, joint)
+    squares = model.score_squares(theta, p, joint)
+    group = group_moments(
+        chance,
+        squares[..., :-1],
+        np.ascontiguousarray(gram[..., :-1, :-1]),
+        levels=model.levels,
+        group_size=model.group_size,
+        advantage=model.advantage,
+    )
+
+    def gradient(weights: FloatArray) -> FloatArray:
+        """Minus the prompts' mean of the weighted scores; weights [..., X, S, V]."""
+        return model.pullback(theta, -score_table(weights, p) / prompts)
+
+    def over_levels(weight: FloatArray) -> FloatArray:
+        return np.asarray((weight[..., None, None] * uses).sum(axis=-3))
+
+    g_s = gradient(joint[..., -1, :, :])
+    g_r = gradient(over_levels(np.broadcast_to(levels, chance.shape)))
+    unbiased = model.advantage == EXACT_BASELINE
+    mean_r = g_r if unbiased else gradient(over_levels(group.weight))
+    difference = g_s - g_r
+    kappa: FloatArray | float = 0.0
+    if model.paired:
+        within = (group.weight * gram[..., :-1, -1]).sum(axis=-1).mean(axis=-1)
+        kappa = (within - (g_s * mean_r).sum(axis=-1)) / model.groups
+    of_demonstration = np.ascontiguousarray(squares[..., -1]).mean(axis=-1)
+    return Truth(
+        g_s=g_s,
+        g_r=g_r,
+        sigma_s2=np.maximum(of_demonstration - (g_s * g_s).sum(axis=-1), 0.0) / model.experts,
+        sigma_r2=np.maximum(group.second.mean(axis=-1) - (mean_r * mean_r).sum(axis=-1), 0.0)
+        / model.groups,
+        delta_g2=(difference * difference).sum(axis=-1),
+        kappa=kappa,
+        bias_s=0.0,
+        bias_r=0.0 if unbiased else mean_r - g_r,
+    )

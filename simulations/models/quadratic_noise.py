@@ -1,0 +1,116 @@
+r"""Gaussian gradient noise, correlated between two branches, and what a batch tells about it.
+
+Isotropic: :math:`E e_k e_k^\top = (\sigma_k^2 / d) I` and
+:math:`E e_s e_r^\top = (\rho\,\sigma_s \sigma_r / d) I`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from gac_ref._typing import FloatArray
+
+__all__ = ["QuadraticDraw", "gaussian_pair", "noise_estimates"]
+
+
+class QuadraticDraw(NamedTuple):
+    """The random numbers of one step; none depends on theta.
+
+    Args:
+        noise_s: :math:`e_s`, [n, d].
+        noise_r: :math:`e_r`, [n, d].
+        sigma_s2: Estimate of sigma_s2 from per-sample gradients, [n]; None for exact proxies.
+        sigma_r2: Estimate of sigma_r2 from per-sample gradients, [n]; None for exact proxies.
+        kappa: Estimate of kappa from paired gradients, [n], 0 without correlation; None for exact
+            proxies.
+
+    Examples:
+        >>> QuadraticDraw(np.zeros((3, 4)), np.zeros((3, 4))).kappa is None
+        True
+    """
+
+    noise_s: FloatArray
+    noise_r: FloatArray
+    sigma_s2: FloatArray | None = None
+    sigma_r2: FloatArray | None = None
+    kappa: FloatArray | None = None
+
+
+def gaussian_pair(
+    rng: np.random.Generator, n: int, scale: FloatArray, correlation: float
+) -> FloatArray:
+    """Noise of both branches, [2, n, d].
+
+    Args:
+        rng: Generator; 2 n d normals are taken, whatever the parameters.
+        n: Seeds.
+        scale: Standard deviation of a component, broadcast to [2, n, d].
+        correlation: Between the same components of the two branches, in [-1, 1].
+
+    Examples:
+        >>> e = gaussian_pair(np.random.default_rng(0), 5, np.ones((2, 1, 3)), 1.0)
+        >>> bool((e[0] == e[1]).all())
+        True
+    """
+    d = scale.shape[-1]
+    z = rng.standard_normal((2, n, d))
+    if correlation != 0.0:
+        z[1] *= math.sqrt((1.0 - correlation) * (1.0 + correlation))
+        z[1] += correlation * z[0]
+    z *= scale
+    return z
+
+
+def noise_estimates(
+    rng: np.random.Generator,
+    n: int,
+    sizes: tuple[float, float],
+    correlation: float,
+    degrees: tuple[int, int],
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    r"""Unbiased estimates of sigma_s2, sigma_r2 and kappa, drawn from their exact law.
+
+    Without correlation :math:`\hat\sigma_k^2 \sim \sigma_k^2 \chi^2_{\nu_k} / \nu_k` independently
+    and kappa is known to be 0. With it, the samples are paired, and
+    :math:`\nu\,\bigl(\begin{smallmatrix} \hat\sigma_s^2 & \hat\kappa \\
+    \hat\kappa & \hat\sigma_r^2 \end{smallmatrix}\bigr)` has the 2 x 2 Wishart law of the true
+    covariance with :math:`\nu` degrees of freedom.
+
+    Args:
+        rng: Generator.
+        n: Seeds.
+        sizes: sigma_s and sigma_r (not squared), >= 0.
+        correlation: In [-1, 1].
+        degrees: :math:`\nu_s, \nu_r`, >= 1; with correlation equal and >= 2.
+
+    Returns:
+        Three arrays [n].
+
+    Examples:
+        >>> s, r, k = noise_estimates(np.random.default_rng(0), 2, (1.0, 2.0), -1.0, (6, 6))
+        >>> bool(np.allclose(r, 4.0 * s)), bool(np.allclose(k, -2.0 * s))
+        (True, True)
+
+    References:
+        Bartlett's decomposition: Anderson, "An Introduction to Multivariate Statistical
+        Analysis", third edition, section 7.2.
+    """
+    (size_s, size_r), (nu_s, nu_r) = sizes, degrees
+    first = rng.chisquare(nu_s, n)
+    if correlation == 0.0:
+        second = rng.chisquare(nu_r, n)
+        return size_s**2 * first / nu_s, size_r**2 * second / nu_r, np.zeros(n)
+    # The scatter is (L A)(L A)' with L the Cholesky factor of the covariance and A lower
+    # triangular with independent chi and normal entries.
+    rest = math.sqrt((1.0 - correlation) * (1.0 + correlation))
+    chi = np.sqrt(first)
+    below = size_r * (correlation * chi + rest * rng.standard_normal(n))
+    corner = (size_r * rest) ** 2 * rng.chisquare(nu_s - 1, n)
+    return (
+        size_s**2 * first / nu_s,
+        (below * below + corner) / nu_s,
+        size_s * chi * below / nu_s,
+    )

@@ -1,0 +1,113 @@
+r"""What the engine asks of a problem: exact gradients and noise, and noisy samples of them.
+
+A problem has two true gradients, :math:`g_s(\theta)` and :math:`g_r(\theta)`, and a sampler of
+noisy ones. The engine moves :math:`\theta \leftarrow \theta - \eta\,(\mu G_s + (1 - \mu) G_r)`
+for every controller and seed at once.
+
+Shapes: theta is [C, n, d] or [n, d], for C controllers, n seeds and d parameters. A draw has
+shape [n, ...]: it is made once a seed, never looks at theta, and is shared by all controllers
+(common random numbers). Everything broadcasts over the leading axes, and element [c, i] must have
+the same bits whatever C and n it is computed with: elementwise operations and sums over trailing
+axes only, never a matrix product that has the seeds as an axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from gac_ref._typing import FloatArray
+from gac_ref.baselines import Signals
+
+__all__ = ["Problem", "Sample", "Truth"]
+
+
+class Truth(NamedTuple):
+    r"""Exact gradient-space values at one theta and step; [...] are the leading axes of theta.
+
+    Args:
+        g_s: True gradient of the SFT loss, [..., d] (descent: ``theta -= lr * G``).
+        g_r: True gradient of the RL loss, [..., d].
+        sigma_s2: :math:`E|e_s|^2` of the sampled SFT batch gradient around its mean, [...].
+        sigma_r2: :math:`E|e_r|^2` of the sampled RL batch gradient around its mean, [...].
+        delta_g2: :math:`|g_s - g_r|^2` of the truths, biases excluded, [...].
+        kappa: :math:`E\langle e_s, e_r\rangle`, [...].
+        bias_s: Mean of the sampled SFT gradient minus `g_s`, [..., d] or 0.
+        bias_r: Mean of the sampled RL gradient minus `g_r`, [..., d] or 0.
+
+    Examples:
+        >>> g = np.zeros((3, 2))
+        >>> Truth(g, g, np.ones(3), np.ones(3), np.zeros(3)).kappa
+        0.0
+    """
+
+    g_s: FloatArray
+    g_r: FloatArray
+    sigma_s2: FloatArray
+    sigma_r2: FloatArray
+    delta_g2: FloatArray
+    kappa: FloatArray | float = 0.0
+    bias_s: FloatArray | float = 0.0
+    bias_r: FloatArray | float = 0.0
+
+
+class Sample(NamedTuple):
+    """One noisy observation of both branches.
+
+    Args:
+        grad_s: Sampled SFT gradient, [..., d].
+        grad_r: Sampled RL gradient, [..., d].
+        signals: What a controller may read: `proxies` at least, and `kl`, `entropy`, `solved`,
+            ... where the model has them. The engine adds what follows from the gradients and the
+            truth (norms, the Gram matrix, exact values) and the random numbers.
+
+    Examples:
+        >>> Sample(np.zeros(2), np.ones(2), Signals()).grad_r.tolist()
+        [1.0, 1.0]
+    """
+
+    grad_s: FloatArray
+    grad_r: FloatArray
+    signals: Signals
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """The interface of a model.
+
+    An implementation is a frozen, keyword-only dataclass of plain numbers and strings, validated
+    with one-line errors: its fields are its configuration, and are hashed. Arrays that follow
+    from the fields are built by cached helpers, never stored in fields.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name, as used in studies and tables."""
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether `truth` is exact (it may be an estimate for models too large to enumerate)."""
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of each of `outcomes`, by name."""
+
+    def start(self, rng: np.random.Generator, n: int) -> FloatArray:
+        """Starting points of n seeds, [n, d]."""
+
+    def draw(self, rng: np.random.Generator, n: int, step: int) -> Any:
+        """The random numbers of one step for n seeds: a tuple or dict of arrays [n, ...]."""
+
+    def truth(self, theta: FloatArray, step: int) -> Truth:
+        """Exact values at theta [..., d]."""
+
+    def sample(self, theta: FloatArray, step: int, draw: Any) -> Sample:
+        """One noisy observation at theta [..., n, d] from the draw of this step."""
+
+    def outcomes(self, theta: FloatArray, step: int) -> dict[str, FloatArray]:
+        """Named outcomes, each [...]: e.g. loss, distance, reward, kl, entropy."""
