@@ -21,6 +21,7 @@ from gac_ref.config import GACConfig
 from gac_ref.errors import fail
 from gac_ref.proxies import Proxies, batch_kl, proxies
 from gac_ref.schedules import prior_at
+from gac_ref.smoothing import REFRESH_FLAGS, refresh, refresh_due, smoothed_statistics
 from gac_ref.state import GACState
 
 __all__ = ["GACInfo", "init", "update", "update_from_proxies"]
@@ -149,7 +150,7 @@ def update(
     unknown_kl = batch.kl is None and batch.source("ref_logprob") is None
     if config.alpha_mode == "kl" and unknown_kl and batch.rollout_rows.size:
         fail("alpha_mode = 'kl' but the batch has neither kl nor ref_logprob; pass one of them")
-    if _refresh_due(config, state, step):
+    if refresh_due(config, state, step):
         return _advance(config, state, proxies(config, batch), step)
     kl = batch_kl(config, batch) if config.alpha_mode == "kl" else math.nan
     return _advance(config, state, Proxies(0.0, 0.0, 0.0, kl=kl), step)
@@ -187,7 +188,7 @@ def update_from_proxies(
     if not isinstance(proxies, Proxies):
         fail(f"proxies is a {type(proxies).__name__}; pass gac_ref.Proxies")
     step = _step(config, state, step)
-    if _refresh_due(config, state, step):
+    if refresh_due(config, state, step):
         for name, has, minimum in _STATISTICS:
             value = getattr(proxies, name)
             _require_statistic(config, state, name, value, getattr(proxies, has), minimum)
@@ -207,15 +208,15 @@ def _advance(
 
     alpha, flags["kl_missing"], flags["alpha_clipped"] = _alpha(config, state, new, off)
 
-    refreshed = _refresh_due(config, state, step)
+    refreshed = refresh_due(config, state, step)
     if refreshed:
-        state, refresh_flags = _refresh(config, state, new, step)
+        state, refresh_flags = refresh(config, state, new, step)
     else:
         refresh_flags = {}
-    for name in _REFRESH_FLAGS:
+    for name in REFRESH_FLAGS:
         flags[name] = refresh_flags.get(name, off)
 
-    sigma_s2, sigma_r2, delta_g2, not_ready = _statistics(config, state)
+    sigma_s2, sigma_r2, delta_g2, not_ready = smoothed_statistics(config, state)
     capped, flags["delta_g2_capped"] = guards.cap_disagreement(
         delta_g2, sigma_s2, sigma_r2, ratio=config.delta_g2_cap_ratio, eps=config.eps
     )
@@ -318,18 +319,6 @@ def _ema_input(config: GACConfig, mu: ArrayLike, mu_ada: ArrayLike) -> ArrayLike
     return mu_ada if config.weight_ema == "internal" else mu
 
 
-_REFRESH_FLAGS = (
-    "missing_s",
-    "missing_r",
-    "missing_delta",
-    "sigma_s2_floored",
-    "sigma_r2_floored",
-    "sft_stream_constant",
-    "rl_stream_constant",
-    "delta_g2_negative",
-)
-
-
 def _alpha(
     config: GACConfig, state: GACState, new: Proxies, off: BoolArray
 ) -> tuple[FloatArray, BoolArray, BoolArray]:
@@ -347,81 +336,6 @@ def _alpha(
         high=config.alpha_max,
     )
     return np.where(unknown, state.alpha, alpha), unknown, clipped & ~unknown
-
-
-def _refresh_due(config: GACConfig, state: GACState, step: int) -> bool:
-    return state.last_refresh < 0 or step - state.last_refresh >= config.mu_update_freq
-
-
-def _refresh(
-    config: GACConfig, state: GACState, new: Proxies, step: int
-) -> tuple[GACState, dict[str, BoolArray]]:
-    """Let one batch's proxies into the statistics EMA."""
-    off = np.zeros(state.mu.shape, dtype=np.bool_)
-    delta_g2 = np.asarray(new.delta_g2, dtype=np.float64)
-    negative = (delta_g2 < 0.0) & np.asarray(new.has_delta)
-    if negative.any():
-        delta_g2 = np.where(negative, 0.0, delta_g2)
-    sigma_s2, count_s = _smooth(config, state.sigma_s2, state.count_s, new.sigma_s2, new.has_s)
-    sigma_r2, count_r = _smooth(config, state.sigma_r2, state.count_r, new.sigma_r2, new.has_r)
-    smooth_delta, count_delta = _smooth(
-        config, state.delta_g2, state.count_delta, delta_g2, new.has_delta
-    )
-    flags = {
-        "missing_s": np.logical_not(new.has_s),
-        "missing_r": np.logical_not(new.has_r),
-        "missing_delta": np.logical_not(new.has_delta),
-        "sigma_s2_floored": new.sigma_s2_floored,
-        "sigma_r2_floored": new.sigma_r2_floored,
-        "sft_stream_constant": new.sft_stream_constant,
-        "rl_stream_constant": new.rl_stream_constant,
-        "delta_g2_negative": negative,
-    }
-    state = state._replace(
-        sigma_s2=sigma_s2,
-        sigma_r2=sigma_r2,
-        delta_g2=smooth_delta,
-        count_s=count_s,
-        count_r=count_r,
-        count_delta=count_delta,
-        last_refresh=step,
-    )
-    return state, {name: (flag | off if np.any(flag) else off) for name, flag in flags.items()}
-
-
-def _smooth(
-    config: GACConfig, smoothed: FloatArray, count: IntArray, value: ArrayLike, has: ArrayLike
-) -> tuple[FloatArray, IntArray]:
-    """One statistic's EMA, seeded by its first value; a missing branch is held or fed 0."""
-    present = np.asarray(has, dtype=np.bool_)
-    value = np.asarray(value, dtype=np.float64)
-    if not present.all():
-        value = np.where(present, value, 0.0)
-    mean = guards.ema(smoothed, value, config.ema_beta)
-    if count.min(initial=1) == 0:
-        mean = np.where(count == 0, value, mean)
-    if config.missing_branch == "zero" or present.all():
-        return mean, count + 1
-    return np.where(present, mean, smoothed), count + present
-
-
-def _statistics(
-    config: GACConfig, state: GACState
-) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
-    """The smoothed statistics with stand-ins for those not seen, and where any is not."""
-    counts = (state.count_s, state.count_r, state.count_delta)
-    if all(count.min(initial=1) > 0 for count in counts):
-        off = np.zeros(state.mu.shape, dtype=np.bool_)
-        return state.sigma_s2, state.sigma_r2, state.delta_g2, off
-    unseen = tuple(count == 0 for count in counts)
-    not_ready = unseen[0] | unseen[1] | unseen[2]
-    sigma_s2, sigma_r2, delta_g2 = (
-        np.where(absent, unit, value)
-        for absent, unit, value in zip(
-            unseen, (1.0, 1.0, 0.0), (state.sigma_s2, state.sigma_r2, state.delta_g2), strict=True
-        )
-    )
-    return sigma_s2, sigma_r2, delta_g2, not_ready
 
 
 def _step(config: GACConfig, state: GACState, step: int) -> int:
@@ -476,6 +390,8 @@ def _require_statistic(
 
 def _require_shape(name: str, value: ArrayLike, state: GACState) -> None:
     shape = np.shape(value)
+    if shape in ((), state.mu.shape):
+        return
     try:
         fits = np.broadcast_shapes(shape, state.mu.shape) == state.mu.shape
     except ValueError:

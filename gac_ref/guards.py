@@ -74,10 +74,10 @@ def cap_change(
         >>> float(value), bool(acted)
         (0.51, True)
     """
-    change = np.asarray(candidate) - previous
+    change = np.asarray(np.subtract(candidate, previous))
+    if -cap <= change.min(initial=0.0) and change.max(initial=0.0) <= cap:  # two reductions
+        return np.broadcast_to(candidate, change.shape), np.zeros(change.shape, dtype=np.bool_)
     acted = np.abs(change) > cap
-    if not acted.any():
-        return np.broadcast_to(candidate, acted.shape), acted
     return np.where(acted, previous + np.copysign(cap, change), candidate), acted
 
 
@@ -97,8 +97,11 @@ def clip(value: ArrayLike, low: float, high: float) -> tuple[FloatArray, BoolArr
         >>> float(value), bool(acted)
         (0.9, True)
     """
+    value = np.asarray(value)
+    if low <= value.min(initial=high) and value.max(initial=low) <= high:  # NaN fails these
+        return value, np.zeros(value.shape, dtype=np.bool_)
     clipped = np.minimum(np.maximum(value, low), high)
-    return clipped, (np.asarray(value) < low) | (np.asarray(value) > high)
+    return clipped, (value < low) | (value > high)
 
 
 def cap_disagreement(
