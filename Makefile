@@ -1,5 +1,6 @@
 # make run    set up, replay the shipped recording, draw out/replay.png
 # make test   set up, lint, type-check, run all tests
+# make simulate  set up, compare the controllers in twelve noise regimes (a minute)
 # make bench  set up, measure the ratios in out/bench.json
 # make record make the shipped recording again (needs torch and TRL; minutes)
 
@@ -9,7 +10,7 @@ BIN    := $(VENV)/bin
 TRACE  ?= simulations/recording/trace
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: run test lint bench record lock clean
+.PHONY: run test lint simulate bench record lock clean
 
 run: $(VENV)/.run
 	@mkdir -p out
@@ -28,6 +29,9 @@ bench: $(VENV)/.torch
 	@mkdir -p out
 	@$(BIN)/python benchmarks/bench.py --out out/bench.json
 
+simulate: $(VENV)/.sim
+	@$(BIN)/python -m simulations run default --workers 2 --out out/simulations
+
 record: $(VENV)/.record
 	@$(BIN)/python -m simulations.recording --out $(TRACE) --force
 
@@ -41,6 +45,11 @@ $(VENV)/bin/python:
 $(VENV)/.run: requirements/run.lock | $(VENV)/bin/python
 	@$(PIP) install --require-hashes -r requirements/run.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.sim: requirements/sim.lock $(VENV)/.run
+	@echo "installing the simulation requirements"
+	@$(PIP) install --require-hashes -r requirements/sim.lock
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
@@ -59,7 +68,7 @@ $(VENV)/.record: requirements/record.txt $(VENV)/.torch
 
 # Needs uv; writes hashes, and neither addresses nor the name of an index.
 lock:
-	@for name in run dev; do \
+	@for name in run sim dev; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header requirements/$$name.in -o requirements/$$name.lock; done
 

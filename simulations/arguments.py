@@ -1,0 +1,132 @@
+"""The command line's grammar."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from simulations.sweep import CHECKPOINT_SECONDS
+
+__all__ = ["DEFAULT_OUT", "PROGRAM", "expanded", "parser"]
+
+PROGRAM = "python -m simulations"
+DEFAULT_OUT = Path("out") / "simulations"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit 2 with the message and where the help is."""
+        self.exit(2, f"{PROGRAM}: error: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands; `command` of the result names the one that was given."""
+    top = _Parser(prog=PROGRAM, description="Simulations of mixing-weight controllers.")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="compute what a study lacks and print its table")
+    run.add_argument("study", metavar="STUDY", help="a name from `list`, or the path of a .toml")
+    run.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a parameter of the run, the problem or a controller",
+    )
+    run.add_argument("--controllers", metavar="A,B", help="only these controllers")
+    run.add_argument("--regimes", metavar="A,B", help="only these regimes")
+    _add_backend(run)
+    _add_table(run)
+    run.set_defaults(command="run")
+
+    resume = commands.add_parser("resume", help="go on with a study as it was run last")
+    resume.add_argument("study", metavar="STUDY")
+    _add_backend(resume)
+    _add_table(resume)
+    resume.set_defaults(command="resume")
+
+    listing = commands.add_parser("list", help="the declared studies")
+    listing.set_defaults(command="list")
+
+    status = commands.add_parser("status", help="how far a study is")
+    status.add_argument("study", metavar="STUDY")
+    _add_out(status)
+    status.set_defaults(command="status")
+
+    summary = commands.add_parser("summary", help="the table of a finished study")
+    summary.add_argument("study", metavar="STUDY")
+    _add_out(summary)
+    _add_table(summary)
+    summary.set_defaults(command="summary")
+
+    export = commands.add_parser("export", help="collect a finished study into one netCDF file")
+    export.add_argument("study", metavar="STUDY")
+    _add_out(export)
+    export.add_argument("--to", metavar="FILE", help="the file (default: STORE/STUDY.nc)")
+    export.set_defaults(command="export")
+    return top
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help=f"the study's store (default: {DEFAULT_OUT}/STUDY)"
+    )
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    _add_out(parser)
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--workers", type=int, metavar="N", help="local processes (default: 1)")
+    place.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a Dask scheduler: tcp://host:port or its scheduler file",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="to wait for the scheduler (default 10)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=float,
+        default=CHECKPOINT_SECONDS,
+        metavar="SECONDS",
+        help=f"between checkpoints of a cell (default {CHECKPOINT_SECONDS:g})",
+    )
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument("--metrics", metavar="A,B", help="only these metrics, or: all")
+    parser.add_argument(
+        "--versus",
+        metavar="CONTROLLER",
+        help="paired differences from this controller, seed by seed",
+    )
+    parser.add_argument(
+        "--members",
+        action="store_true",
+        help="list every weight of a fixed grid, not only the best",
+    )
+
+
+def expanded(argv: Sequence[str]) -> list[str]:
+    """``--set a=1 b=2`` as ``--set a=1 --set b=2``."""
+    out: list[str] = []
+    in_settings = False
+    for word in argv:
+        if in_settings and out[-1] != "--set":
+            in_settings = "=" in word and not word.startswith("-")
+            if in_settings:
+                out.append("--set")
+        out.append(word)
+        in_settings = in_settings or word == "--set"
+    return out

@@ -1,0 +1,144 @@
+"""The backend for more than one machine: an existing Dask scheduler and its workers.
+
+Dask sends pickles: use it on a trusted network, or with TLS addresses. Workers need this checkout
+on their path; they send results back, and only the run itself writes to the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gac_ref.errors import fail
+from simulations.backends import Backend, Job, count_attempt
+
+__all__ = ["dask"]
+
+POLL = 0.02
+"""Seconds between two looks at the jobs in flight; a cell takes seconds."""
+
+RESULT_TIMEOUT = 60.0
+"""Seconds to fetch a finished result, some megabytes."""
+
+
+def dask(address: str, *, timeout: float = 10.0) -> Backend:
+    """Compute on the workers of a Dask scheduler.
+
+    Args:
+        address: ``tcp://host:port``, ``tls://host:port``, or the path of a scheduler file.
+        timeout: Seconds to wait for the scheduler, for a first worker, and for a scheduler that
+            went away to come back.
+
+    Raises:
+        GACError: The scheduler does not answer, has no workers, or went away.
+    """
+    is_file = os.path.isfile(address)
+    if not is_file and not address.startswith(("tcp://", "tls://")):
+        fail(f"--scheduler {address!r} is neither tcp://host:port nor a scheduler file; pass one")
+
+    def run(function: Callable[..., Any], jobs: Iterator[Job]) -> Iterator[tuple[Job, Any]]:
+        with _client(address, is_file, timeout) as client:
+            yield from _drive(client, function, jobs, address, timeout)
+
+    return run
+
+
+@contextlib.contextmanager
+def _client(address: str, is_file: bool, timeout: float) -> Iterator[Any]:
+    try:
+        import distributed
+    except ImportError:
+        fail("--scheduler needs the package distributed, which is not installed; install it")
+    import dask
+
+    connect: Any = distributed.Client
+    for name in ("distributed", "distributed.core", "distributed.client", "distributed.comm"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    target = {"scheduler_file": address} if is_file else {"address": address}
+    wait = f"{timeout:g}s"
+    with dask.config.set({"distributed.comm.timeouts.connect": wait}):
+        try:
+            client = connect(**target, timeout=timeout, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            fail(
+                f"scheduler {address} does not answer within {timeout:g} s "
+                f"({type(error).__name__}); check the address, or leave out --scheduler"
+            )
+        try:
+            try:
+                client.wait_for_workers(1, timeout=timeout)
+            except TimeoutError:
+                fail(f"scheduler {address} has no workers; start some with: dask worker {address}")
+            yield client
+        finally:
+            with contextlib.suppress(Exception):
+                client.close(timeout=2)
+
+
+def _drive(
+    client: Any,
+    function: Callable[..., Any],
+    jobs: Iterator[Job],
+    address: str,
+    timeout: float,
+) -> Iterator[tuple[Job, Any]]:
+    import distributed
+
+    attempts: Counter[str] = Counter()
+    again: deque[Job] = deque()
+    running: dict[Any, Job] = {}
+    answered = time.monotonic()
+    try:
+        while True:
+            if client.status == "running":
+                answered = time.monotonic()
+                while len(running) < max(1, _threads(client)):
+                    job = again.popleft() if again else next(jobs, None)
+                    if job is None:
+                        break
+                    # A key of its own: Dask must not hand back an earlier run's result.
+                    key = f"gac-{job.key[:16]}-{uuid.uuid4().hex}"
+                    running[client.submit(function, *job.arguments, key=key, pure=False)] = job
+                if not running:
+                    return
+            elif time.monotonic() - answered > timeout:
+                _gone(address)
+            for future in [future for future in running if future.status != "pending"]:
+                job = running.pop(future)
+                if future.status == "finished":
+                    yield job, future.result(timeout=RESULT_TIMEOUT)
+                    continue
+                if future.status == "error":
+                    error = future.exception(timeout=RESULT_TIMEOUT)
+                    if not isinstance(error, distributed.KilledWorker):
+                        raise _readable(error)
+                    count_attempt(attempts, job)
+                again.append(job)  # lost with its worker, or with the connection
+            time.sleep(POLL)
+    except (OSError, TimeoutError) as error:  # Dask's communication errors are OSErrors
+        _gone(f"{address} ({type(error).__name__})")
+    finally:
+        with contextlib.suppress(Exception):
+            if client.status == "running":
+                client.cancel(list(running), force=True)
+
+
+def _threads(client: Any) -> int:
+    info = client.scheduler_info(n_workers=-1)
+    return sum(worker["nthreads"] for worker in info["workers"].values())
+
+
+def _readable(error: BaseException) -> BaseException:
+    if isinstance(error, ModuleNotFoundError):
+        fail(f"a worker lacks {error.name!r}; start the workers from this checkout's folder")
+    return error
+
+
+def _gone(address: str) -> None:
+    fail(f"scheduler {address} went away; what is stored is whole, so start it and resume")
