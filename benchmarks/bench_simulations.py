@@ -36,13 +36,15 @@ from simulations.streams import BLOCK, BlockStreams  # noqa: E402
 from simulations.study import find_study  # noqa: E402
 from simulations.sweep import run_study  # noqa: E402
 
-TRAJECTORIES, STEPS, ROUNDS = 10_000, 100, 5
+TRAJECTORIES, STEPS, ROUNDS = 10_000, 200, 5
 
 
-def minima(clock: Callable[[], float], *functions: Callable[[], object]) -> list[float]:
+def minima(
+    clock: Callable[[], float], *functions: Callable[[], object], rounds: int = ROUNDS
+) -> list[float]:
     """The fastest time of each function, called alternately."""
     best = [float("inf")] * len(functions)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for index, function in enumerate(functions):
             start = clock()
             function()
@@ -106,19 +108,21 @@ def policy_over_loop() -> float:
 def memory_over_horizon() -> float:
     """Peak memory at 40 times the horizon over that at the horizon."""
 
-    def peak(horizon: int) -> int:
-        plan = Plan(
+    def plan(horizon: int) -> Plan:
+        return Plan(
             problem=Quadratic(dimension=16),
             controllers=build_controllers({"gac": {}}),
             settings=RunSettings(horizon=horizon, seeds=1024, curve_points=25),
         )
+
+    def peak(horizon: int) -> int:
         tracemalloc.start()
-        simulate(plan)
+        simulate(plan(horizon))
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
 
-    peak(250)
+    simulate(plan(10_000))  # the interpreter's own pools of freed objects are filled
     return peak(10_000) / peak(250)
 
 
@@ -133,10 +137,7 @@ def workers_speedup() -> float:
 
         return work
 
-    global ROUNDS
-    kept, ROUNDS = ROUNDS, 2
-    one, two = minima(time.perf_counter, run(processes(1)), run(processes(2)))
-    ROUNDS = kept
+    one, two = minima(time.perf_counter, run(processes(1)), run(processes(2)), rounds=2)
     return one / two
 
 

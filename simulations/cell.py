@@ -37,8 +37,8 @@ __all__ = [
 SCHEMA = "gac-simulation-cell/1"
 """Raised whenever the same configuration would give other numbers."""
 
-TARGET_ELEMENTS = 65_536
-"""Parameters in a chunk, about: half a megabyte an array, which stays in cache."""
+TARGET_ELEMENTS = 262_144
+"""Parameters in a chunk, about: enough trajectories to hide the cost of a controller's calls."""
 
 
 @dataclass(frozen=True)

@@ -69,12 +69,11 @@ class Curves:
             # Seeds first and contiguous: the moments are sums over whole rows, one after the
             # other, in the same order whatever stands beside a block.
             rows = np.ascontiguousarray(np.moveaxis(part, (3, 2), (0, 1)))  # [size, B, V, C]
-            moments = Moments(
-                np.ones(rows.shape), rows[..., None], np.zeros((*rows.shape, 1, 1))
-            ).pool()
-            self.arrays["curve_weight"][first:last, :, place] = moments.weight
-            self.arrays["curve_mean"][first:last, :, place] = moments.mean[..., 0]
-            self.arrays["curve_scatter"][first:last, :, place] = moments.scatter[..., 0, 0]
+            mean = rows.sum(axis=0) / size
+            rows -= mean
+            self.arrays["curve_weight"][first:last, :, place] = size
+            self.arrays["curve_mean"][first:last, :, place] = mean
+            self.arrays["curve_scatter"][first:last, :, place] = (rows * rows).sum(axis=0)
 
 
 def merge_curves(parts: Sequence[Mapping[str, AnyArray]]) -> dict[str, AnyArray]:

@@ -57,7 +57,7 @@ def design_points(design: Mapping[str, Any]) -> list[dict[str, Any]]:
     if kind == "sobol" and count & (count - 1):
         fail(f"design.points = {count} is not a power of two, which Sobol points need; pass one")
     ranges = {name: _range(name, table) for name, table in parameters.items()}
-    from scipy.stats import qmc  # type: ignore[import-untyped]  # a second to import
+    from scipy.stats import qmc  # a second to import
 
     rng = np.random.default_rng(seed)
     if kind == "sobol":

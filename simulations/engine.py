@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,17 +25,18 @@ from gac_ref.baselines import SASR
 from gac_ref.errors import fail
 from simulations.controllers import Controller
 from simulations.curves import Curves
-from simulations.observe import LazyTruth, inner, norms, observe, require_signals, uses
+from simulations.observe import derive_signal, norms, observe, require_signals, uses
 from simulations.outcomes import Tally, risk_and_regret
 from simulations.problem import Problem, Sample
 from simulations.settings import RunSettings
-from simulations.streams import BLOCK, BlockStreams, concatenate
+from simulations.streams import BLOCK
+from simulations.tile import Tile, joined_signals
 
-__all__ = ["LIMIT", "Chunk", "Plan"]
+__all__ = ["Chunk", "Plan"]
 
-LIMIT = 1e9
-"""A trajectory with a parameter beyond this has diverged: it is frozen there and flagged. Its
-squares stay far from overflow, so that it disturbs no sum of the others."""
+TILE_ELEMENTS = 12_288
+"""Parameters in a tile, about: arrays of 96 KiB, of which a step's working set fits a second-level
+cache, and which the allocator hands out without asking the system for fresh pages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,26 +104,22 @@ class Chunk:
     def __init__(self, plan: Plan, blocks: Sequence[int]) -> None:
         self.plan, self.blocks, self.step = plan, blocks, 0
         self.sizes = plan.sizes(blocks)
-        n = sum(self.sizes)
-        self._whole = n == BLOCK * len(blocks)
-        count = len(plan.controllers)
+        count, n = len(plan.controllers), sum(self.sizes)
         self.shape = (count, n)
-        self.streams = BlockStreams(plan.settings.seed, blocks)
-        start = concatenate(
-            [plan.problem.start(rng, BLOCK) for rng in self.streams.generators["start"]]
-        )[:n]
-        self.theta0: FloatArray = np.array(start, dtype=np.float64)
-        # Order "C": a plain copy would keep the broadcast axis innermost, which is slow, and makes
-        # the order of later sums depend on the number of controllers.
-        self.theta: FloatArray = np.array(
-            np.broadcast_to(self.theta0, (count, *start.shape)), order="C"
-        )
+        width = max(1, TILE_ELEMENTS // (count * BLOCK * plan.problem.dimension))
+        self.tiles: list[Tile] = []
+        self._places: list[slice] = []  # of each tile on the axis of the seeds
+        for first in range(0, len(blocks), width):
+            part, sizes = blocks[first : first + width], self.sizes[first : first + width]
+            seeds = sum(sizes)
+            self.tiles.append(Tile(plan.problem, plan.settings.seed, part, seeds, count))
+            self._places.append(slice(first * BLOCK, first * BLOCK + seeds))
         # A rule that reads nothing gives all seeds the same weight: one number is enough.
         self.states = [
             baselines.init(c.rule, (n,) if uses(c.rule) else ()) for c in plan.controllers
         ]
         self.previous_norm = np.full(self.shape, np.nan)
-        names = tuple(plan.problem.outcomes(self.theta, 0))
+        names = tuple(self.tiles[0].outcomes(0))
         self.tally = Tally(plan.settings, self.shape, names)
         traced = plan.settings.trace_seeds if blocks[0] == 0 else 0
         curve_names = (*names, "mu", "mu_best", "gradient_mse", "regret")
@@ -129,8 +127,6 @@ class Chunk:
             plan.settings, curve_names, count, self.sizes, min(traced, self.sizes[0])
         )
         self._coins = any("uniform" in uses(c.rule) for c in plan.controllers)
-        self._sasr = [isinstance(c.rule, SASR) for c in plan.controllers]
-        self._move = np.empty_like(self.theta)
         self._frozen: BoolArray | None = None
         self._checked = False
 
@@ -149,100 +145,100 @@ class Chunk:
             self.step += 1
 
     def _step(self) -> None:
-        problem, settings, step = self.plan.problem, self.plan.settings, self.step
-        generators = self.streams.generators
-        draw = concatenate([problem.draw(rng, BLOCK, step) for rng in generators["draw"]])
-        coins = None
-        if self._coins:
-            coins = concatenate([rng.random(BLOCK) for rng in generators["control"]])
-            coins = coins[: self.shape[1]]
-        if not self._whole:
-            draw = _first(draw, self.shape[1])
-        sample = problem.sample(self.theta, step, draw)
-        if not self._checked:
-            require_signals(problem, sample.signals, self.plan.controllers)
-            self._checked = True
-        truth = LazyTruth(problem, self.theta, step)
+        settings, step = self.plan.settings, self.step
+        samples = [tile.sample(step) for tile in self.tiles]
         rate = settings.rate(step)
-        mu = self._weights(sample, truth, rate, coins)
+        mu = self._weights(samples, rate)
         self.tally.weigh(mu, self._frozen)
         if step % settings.measure_every == 0:
-            self._measure(mu, truth)
-        self._descend(sample, mu, rate)
+            self._measure(mu)
+        frozen, diverged = self._frozen, False
+        for tile, place, sample in zip(self.tiles, self._places, samples, strict=True):
+            still = None if frozen is None else frozen[:, place]
+            bad = tile.descend(sample, mu[:, place], rate, still)
+            if bad is not None:
+                self.tally.arrays["diverged"][:, place] |= bad
+                diverged = True
+        if diverged:
+            self._frozen = self.tally.frozen
 
-    def _weights(
-        self, sample: Sample, truth: LazyTruth, rate: float, coins: FloatArray | None
-    ) -> FloatArray:
+    def _weights(self, samples: list[Sample], rate: float) -> FloatArray:
         """One update of every controller: the weights to apply now, [C, n]."""
+        signals = joined_signals(samples)
+        if not self._checked:
+            require_signals(self.plan.problem, signals, self.plan.controllers)
+            self._checked = True
+        coins = np.concatenate([tile.coins() for tile in self.tiles]) if self._coins else None
         mu = np.empty(self.shape)
         for c, controller in enumerate(self.plan.controllers):
-            signals = observe(
+
+            def derive(name: str, c: int = c) -> FloatArray:
+                return self._derive(name, c, samples, rate)
+
+            mine = observe(
                 controller.rule,
                 c,
-                sample,
-                truth=truth,
-                rate=rate,
+                signals,
+                derive=derive,
                 uniform=coins,
                 previous_norm=self.previous_norm[c],
-                shape=self.shape,
+                controllers=self.shape[0],
             )
             self.states[c], info = baselines.update(
-                controller.rule, self.states[c], signals, step=self.step
+                controller.rule, self.states[c], mine, step=self.step
             )
             mu[c] = info.mu
-            if self._sasr[c]:
-                gradient = np.broadcast_to(sample.grad_s, self.theta.shape)[c]
-                self.previous_norm[c] = norms(gradient)
+            if isinstance(controller.rule, SASR):
+                for tile, place, sample in zip(self.tiles, self._places, samples, strict=True):
+                    gradient = np.broadcast_to(sample.grad_s, tile.theta.shape)[c]
+                    self.previous_norm[c, place] = norms(gradient)
         return mu
 
-    def _measure(self, mu: FloatArray, truth: LazyTruth) -> None:
+    def _derive(self, name: str, c: int, samples: list[Sample], rate: float) -> FloatArray:
+        """A signal that follows from one controller's gradients and truth, [n]."""
+        parts = []
+        for tile, sample in zip(self.tiles, samples, strict=True):
+            g_s, g_r = (np.broadcast_to(g, tile.theta.shape)[c] for g in sample[:2])
+            exact = partial(tile.truth_of, c, self.step)
+            parts.append(derive_signal(name, g_s, g_r, exact, rate))
+        return np.concatenate(parts)
+
+    def _measure(self, mu: FloatArray) -> None:
         step, settings = self.step, self.plan.settings
-        outcomes = self._outcomes()
-        risk, regret, best = risk_and_regret(mu, truth.whole(), settings.alpha)
-        away = self.theta - self.theta0
-        values = {
-            "risk": risk,
-            "regret": regret,
-            "mu": mu,
-            "gap": np.abs(mu - best),
-            "drift": 0.5 * inner(away, away),
-            **{f"outcome/{name}": value for name, value in outcomes.items()},
-        }
-        self.tally.measure(values, self._frozen)
+        parts = []
+        for tile, place in zip(self.tiles, self._places, strict=True):
+            here = mu[:, place]
+            risk, regret, best = risk_and_regret(here, tile.truth(step), settings.alpha)
+            parts.append(
+                {
+                    "gradient_mse": risk,
+                    "regret": regret,
+                    "mu_best": np.broadcast_to(best, here.shape),
+                    "drift": tile.drift(),
+                    **tile.outcomes(step),
+                }
+            )
+        found = _joined(parts) | {"mu": mu}
+        outcomes = {name: found[name] for name in self.tally.outcomes}
+        self.tally.measure(
+            {
+                "risk": found["gradient_mse"],
+                "regret": found["regret"],
+                "mu": mu,
+                "gap": np.abs(mu - found["mu_best"]),
+                "drift": found["drift"],
+                **{f"outcome/{name}": value for name, value in outcomes.items()},
+            },
+            self._frozen,
+        )
         if self.curves.wants(step):
-            best = np.broadcast_to(best, self.shape)
-            shown = {"mu": mu, "mu_best": best, "gradient_mse": risk, "regret": regret}
-            self.curves.add({**outcomes, **shown}, step)
-        frozen = self.tally.frozen
-        if self.tally.check_target(outcomes, step, frozen).any():
+            self.curves.add(found, step)
+        if self.tally.check_target(outcomes, step, self.tally.frozen).any():
             self._frozen = self.tally.frozen
-
-    def _outcomes(self) -> dict[str, FloatArray]:
-        found = self.plan.problem.outcomes(self.theta, self.step)
-        return {name: np.broadcast_to(value, self.shape) for name, value in found.items()}
-
-    def _descend(self, sample: Sample, mu: FloatArray, rate: float) -> None:
-        """The move of theta, in place; what leaves the limit is frozen there."""
-        move = self._move
-        with np.errstate(over="ignore", invalid="ignore"):
-            np.subtract(sample.grad_s, sample.grad_r, out=move)
-            move *= mu[..., None]
-            move += sample.grad_r
-            move *= rate
-            if self._frozen is not None:
-                move[self._frozen] = 0.0
-            self.theta -= move
-        # NaN fails both comparisons.
-        if not (self.theta.max() <= LIMIT and self.theta.min() >= -LIMIT):
-            bad = ~(np.abs(self.theta) <= LIMIT).all(axis=-1)
-            self.tally.arrays["diverged"] |= bad
-            self._frozen = self.tally.frozen
-            kept = np.nan_to_num(self.theta[bad], nan=LIMIT, posinf=LIMIT, neginf=-LIMIT)
-            self.theta[bad] = np.clip(kept, -LIMIT, LIMIT)
 
     def result(self) -> dict[str, AnyArray]:
         """Metrics [C, n] as ``metric/NAME``, moments of each block, and traces."""
-        metrics = self.tally.finish(self._outcomes())
+        metrics = self.tally.finish(_joined([tile.outcomes(self.step) for tile in self.tiles]))
         return {
             **{f"metric/{name}": value for name, value in metrics.items()},
             **self.curves.arrays,
@@ -252,12 +248,14 @@ class Chunk:
         """Everything that a continuation needs, as plain arrays."""
         arrays: dict[str, AnyArray] = {
             "step": np.asarray(self.step),
-            "theta": self.theta,
             "previous_norm": self.previous_norm,
         }
+        for index, tile in enumerate(self.tiles):
+            arrays[f"tile/{index}/theta"] = tile.theta
+            for name, value in tile.streams.state().items():
+                arrays[f"tile/{index}/stream/{name}"] = value
         arrays |= {f"tally/{name}": value for name, value in self.tally.arrays.items()}
         arrays |= {f"curves/{name}": value for name, value in self.curves.arrays.items()}
-        arrays |= {f"stream/{name}": value for name, value in self.streams.state().items()}
         for c, state in enumerate(self.states):
             for name, value in state._asdict().items():
                 arrays[f"controller/{c}/{name}"] = np.asarray(value)
@@ -266,32 +264,28 @@ class Chunk:
     def restore(self, arrays: Mapping[str, AnyArray]) -> None:
         """Continue where `state` was taken, for the same plan and blocks."""
         self.step = int(arrays["step"])
-        np.copyto(self.theta, arrays["theta"])
         np.copyto(self.previous_norm, arrays["previous_norm"])
+        for index, tile in enumerate(self.tiles):
+            np.copyto(tile.theta, arrays[f"tile/{index}/theta"])
+            head = f"tile/{index}/stream/"
+            tile.streams.restore(
+                {k.removeprefix(head): v for k, v in arrays.items() if k.startswith(head)}
+            )
         for name, value in self.tally.arrays.items():
             np.copyto(value, arrays[f"tally/{name}"])
         for name, value in self.curves.arrays.items():
             np.copyto(value, arrays[f"curves/{name}"])
-        self.streams.restore(
-            {k.removeprefix("stream/"): v for k, v in arrays.items() if k.startswith("stream/")}
-        )
         for c, state in enumerate(self.states):
-            fields: dict[str, Any] = {
-                name: arrays[f"controller/{c}/{name}"] for name in state._fields
-            }
-            fields = {
-                name: int(value) if isinstance(getattr(state, name), int) else np.array(value)
-                for name, value in fields.items()
-            }
+            fields: dict[str, Any] = {}
+            for name, value in state._asdict().items():
+                stored = arrays[f"controller/{c}/{name}"]
+                fields[name] = int(stored) if isinstance(value, int) else np.array(stored)
             self.states[c] = type(state)(**fields)
         self._frozen = self.tally.frozen if self.tally.frozen.any() else None
 
 
-def _first(draw: Any, n: int) -> Any:
-    """The first n seeds of a draw."""
-    if isinstance(draw, dict):
-        return {key: _first(value, n) for key, value in draw.items()}
-    if isinstance(draw, tuple):
-        fields = [_first(value, n) for value in draw]
-        return type(draw)(*fields) if hasattr(draw, "_fields") else tuple(fields)
-    return draw[:n] if isinstance(draw, np.ndarray) and draw.ndim else draw
+def _joined(parts: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
+    """Tables [C, t] of several tiles as tables [C, n]."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}

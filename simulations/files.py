@@ -104,4 +104,8 @@ def _alive(process: int) -> bool:
         return False
     except OSError:
         return True
-    return True
+    try:  # a process that has ended, and that nobody has asked about yet, still has its number
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state != "Z"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,18 @@ from gac_ref._typing import FloatArray
 from gac_ref.baselines import HPT, SASR, Signals, SuperRL, reads
 from gac_ref.errors import fail
 from simulations.controllers import Controller
-from simulations.problem import Problem, Sample, Truth
+from simulations.problem import Problem, Truth
 
-__all__ = ["DERIVED", "LazyTruth", "inner", "norms", "observe", "require_signals", "uses"]
+__all__ = [
+    "DERIVED",
+    "PER_PROMPT",
+    "derive_signal",
+    "inner",
+    "norms",
+    "observe",
+    "require_signals",
+    "uses",
+]
 
 DERIVED = (
     "grad_norm_s",
@@ -30,38 +39,7 @@ DERIVED = (
 )
 """Signals that the engine makes for any problem."""
 
-_PER_PROMPT = ("solved", "any_rewarded")
-_VECTORS = ("g_s", "g_r", "bias_s", "bias_r")
-
-
-class LazyTruth:
-    """The exact values at one step, for all controllers or for one, computed when asked for.
-
-    A slice of theta has the same truth as the whole, bit for bit, so asking for one controller
-    saves time and changes nothing.
-    """
-
-    def __init__(self, problem: Problem, theta: FloatArray, step: int) -> None:
-        self._problem, self._theta, self._step = problem, theta, step
-        self._whole: Truth | None = None
-
-    def whole(self) -> Truth:
-        """At every controller's theta, [C, n, ...]."""
-        if self._whole is None:
-            self._whole = self._problem.truth(self._theta, self._step)
-        return self._whole
-
-    def of(self, c: int) -> Truth:
-        """At controller c's theta, [n, ...]."""
-        if self._whole is None:
-            return self._problem.truth(self._theta[c], self._step)
-        shape = self._theta.shape[:2]
-        return Truth(
-            *(
-                _leading(value, c, shape, trailing=int(name in _VECTORS))
-                for name, value in self._whole._asdict().items()
-            )
-        )
+PER_PROMPT = ("solved", "any_rewarded")
 
 
 def uses(rule: Any) -> tuple[str, ...]:
@@ -94,58 +72,54 @@ def require_signals(problem: Problem, given: Signals, controllers: Iterable[Cont
 def observe(
     rule: Any,
     c: int,
-    sample: Sample,
+    signals: Signals,
     *,
-    truth: LazyTruth,
-    rate: float,
+    derive: Callable[[str], FloatArray],
     uniform: FloatArray | None,
     previous_norm: FloatArray,
-    shape: tuple[int, ...],
+    controllers: int,
 ) -> Signals:
     """The signals that one controller asks for at this step, [n] each.
 
     The model's own signals take precedence. Norms and the Gram matrix are those of this step's
-    sampled gradients; SASR gets the norm of the step before, as its rule asks. The utility
-    gradient is that of minus the RL loss after the next step, with the exact RL gradient in the
-    place of a validation set.
+    sampled gradients; SASR gets the norm of the step before, as its rule asks.
 
     Args:
         rule: The controller's rule.
         c: Its place on the first axis.
-        sample: This step's observation.
-        truth: Exact values on demand.
-        rate: Learning rate of this step.
+        signals: The model's signals, [C, n] or [n].
+        derive: Gives a signal of `DERIVED` for this controller, [n].
         uniform: This step's coins, [n], or None where no rule reads them.
         previous_norm: Norm of the SFT gradient one step ago, [n]; NaN before.
-        shape: The leading shape (C, n).
+        controllers: C.
     """
     found: dict[str, Any] = {}
     for name in uses(rule):
-        given = getattr(sample.signals, name)
+        given = getattr(signals, name)
         if isinstance(rule, SASR) and name == "grad_norm_s":
             found[name] = previous_norm
         elif name == "uniform":
             found[name] = uniform
         elif given is not None:
-            found[name] = _slice(name, given, c, shape)
+            found[name] = _slice(name, given, c, controllers)
         elif name in DERIVED:
-            found[name] = _derive(name, c, sample, truth, rate, shape)
-    if isinstance(rule, HPT | SuperRL) and sample.signals.gated_share is not None:
-        found["gated_share"] = _slice("gated_share", sample.signals.gated_share, c, shape)
+            found[name] = derive(name)
+    if isinstance(rule, HPT | SuperRL) and signals.gated_share is not None:
+        found["gated_share"] = _slice("gated_share", signals.gated_share, c, controllers)
     return Signals(**found)
 
 
-def _slice(name: str, given: Any, c: int, shape: tuple[int, ...]) -> Any:
+def _slice(name: str, given: Any, c: int, controllers: int) -> Any:
     if name == "proxies":
-        return Proxies(*(_leading(value, c, shape) for value in given))
-    return _leading(given, c, shape, trailing=int(name in _PER_PROMPT))
+        return Proxies(*(_leading(value, c, controllers) for value in given))
+    return _leading(given, c, controllers, trailing=int(name in PER_PROMPT))
 
 
-def _leading(value: Any, c: int, shape: tuple[int, ...], trailing: int = 0) -> Any:
+def _leading(value: Any, c: int, controllers: int, trailing: int = 0) -> Any:
     array = np.asarray(value)
     if array.ndim < 2 + trailing:  # no axis of controllers
         return value
-    return array[c if array.shape[0] == shape[0] else 0]
+    return array[c if array.shape[0] == controllers else 0]
 
 
 def norms(gradient: FloatArray) -> FloatArray:
@@ -158,14 +132,24 @@ def inner(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.asarray(np.einsum("...d,...d->...", a, b))
 
 
-def _derive(
-    name: str, c: int, sample: Sample, truth: LazyTruth, rate: float, shape: tuple[int, ...]
+def derive_signal(
+    name: str, g_s: FloatArray, g_r: FloatArray, truth: Callable[[], Truth], rate: float
 ) -> FloatArray:
+    """A signal of `DERIVED` (but for "uniform") from one controller's gradients, [n, d] each.
+
+    The utility gradient is that of minus the RL loss after the next step, with the exact RL
+    gradient in the place of a validation set.
+
+    Examples:
+        >>> g = np.array([[3.0, 4.0]])
+        >>> derive_signal("grad_norm_s", g, g, lambda: None, 0.1).tolist()
+        [5.0]
+    """
     if name.startswith("true_"):
-        return np.asarray(getattr(truth.of(c), name.removeprefix("true_")))
-    g_s, g_r = (_leading(g, c, shape, trailing=1) for g in (sample.grad_s, sample.grad_r))
+        exact = np.asarray(getattr(truth(), name.removeprefix("true_")))
+        return np.broadcast_to(exact, g_s.shape[:-1])
     if name == "utility_gradient":
-        return rate * inner(truth.of(c).g_r, g_s - g_r)
+        return rate * inner(truth().g_r, g_s - g_r)
     a = g_r if name in ("grad_norm_r", "gram_rr") else g_s
     b = g_s if name in ("grad_norm_s", "gram_ss") else g_r
     product = inner(a, b)

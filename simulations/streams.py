@@ -15,7 +15,7 @@ import numpy as np
 
 from gac_ref._typing import AnyArray
 
-__all__ = ["BLOCK", "USES", "BlockStreams", "concatenate"]
+__all__ = ["BLOCK", "USES", "BlockStreams", "concatenate", "first_seeds"]
 
 BLOCK = 64
 """Seeds in a block: wide enough to hide the cost of a call, narrow enough to share out."""
@@ -106,3 +106,18 @@ def concatenate(parts: Sequence[Any]) -> Any:
     if isinstance(first, np.ndarray) and first.ndim:
         return np.concatenate(parts)
     return first  # None, or a number that does not depend on the seed
+
+
+def first_seeds(draw: Any, n: int) -> Any:
+    """The first n seeds of a draw.
+
+    Examples:
+        >>> first_seeds((np.zeros((4, 2)), None), 3)[0].shape
+        (3, 2)
+    """
+    if isinstance(draw, dict):
+        return {key: first_seeds(value, n) for key, value in draw.items()}
+    if isinstance(draw, tuple):
+        fields = [first_seeds(value, n) for value in draw]
+        return type(draw)(*fields) if hasattr(draw, "_fields") else tuple(fields)
+    return draw[:n] if isinstance(draw, np.ndarray) and draw.ndim else draw

@@ -133,7 +133,7 @@ def mean_interval(values: FloatArray) -> tuple[float, float, float]:
     n, mean = values.size, float(values.mean())
     if n < 2:
         return mean, -math.inf, math.inf
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     error = float(values.std(ddof=1)) / math.sqrt(n)
     half = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2.0)) * error

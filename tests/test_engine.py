@@ -15,11 +15,12 @@ from gac_ref import GACConfig, GACError, baselines, closed_form, risk
 from gac_ref._typing import AnyArray
 from simulations.controllers import Controller, build_controllers, describe
 from simulations.curves import merge_curves
-from simulations.engine import LIMIT, Chunk, Plan
+from simulations.engine import Chunk, Plan
 from simulations.outcomes import risk_and_regret
 from simulations.problem import Problem, Truth
 from simulations.settings import RunSettings
 from simulations.streams import BLOCK, BlockStreams
+from simulations.tile import LIMIT
 
 LOOP_RTOL = 1e-11
 """A plain loop sums in another order; some hundred steps amplify a rounding of 1e-16 little."""

@@ -1,0 +1,132 @@
+"""A tile: the parameters of a few blocks of seeds, small enough to stay in cache through a step.
+
+Everything that touches arrays of d numbers a trajectory happens tile by tile; what has one number a
+trajectory (controllers, sums) happens for many tiles at once, which hides the cost of the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gac_ref._typing import AnyArray, BoolArray, FloatArray
+from gac_ref.baselines import Signals
+from gac_ref.proxies import Proxies
+from simulations.observe import PER_PROMPT, inner
+from simulations.problem import Problem, Sample, Truth
+from simulations.streams import BLOCK, BlockStreams, concatenate, first_seeds
+
+__all__ = ["LIMIT", "Tile", "joined_signals"]
+
+LIMIT = 1e9
+"""A trajectory with a parameter beyond this has diverged: it is frozen there and flagged. Its
+squares stay far from overflow, so that it disturbs no sum of the others."""
+
+
+class Tile:
+    """Parameters and random streams of consecutive blocks, [C, t, d].
+
+    Args:
+        problem: The model.
+        root: Root seed.
+        blocks: Numbers of the blocks.
+        seeds: t, how many of their seeds are wanted.
+        controllers: C.
+    """
+
+    def __init__(
+        self, problem: Problem, root: int, blocks: Sequence[int], seeds: int, controllers: int
+    ) -> None:
+        self.problem, self.seeds = problem, seeds
+        self.streams = BlockStreams(root, blocks)
+        self._whole = seeds == BLOCK * len(blocks)
+        start = [problem.start(rng, BLOCK) for rng in self.streams.generators["start"]]
+        self.theta0: FloatArray = np.array(concatenate(start)[:seeds], dtype=np.float64)
+        # Order "C": a plain copy would keep the broadcast axis innermost, which is slow, and makes
+        # the order of later sums depend on the number of controllers.
+        shape = (controllers, *self.theta0.shape)
+        self.theta: FloatArray = np.array(np.broadcast_to(self.theta0, shape), order="C")
+        self._move = np.empty_like(self.theta)
+        self._truth: Truth | None = None
+
+    def sample(self, step: int) -> Sample:
+        """Draw this step's random numbers and observe."""
+        self._truth = None
+        draw = concatenate(
+            [self.problem.draw(rng, BLOCK, step) for rng in self.streams.generators["draw"]]
+        )
+        if not self._whole:
+            draw = first_seeds(draw, self.seeds)
+        return self.problem.sample(self.theta, step, draw)
+
+    def coins(self) -> FloatArray:
+        """This step's uniform numbers for controllers that flip coins, [t]."""
+        generators = self.streams.generators["control"]
+        coins: FloatArray = concatenate([rng.random(BLOCK) for rng in generators])[: self.seeds]
+        return coins
+
+    def truth(self, step: int) -> Truth:
+        """Exact values for every controller, computed once a step."""
+        if self._truth is None:
+            self._truth = self.problem.truth(self.theta, step)
+        return self._truth
+
+    def truth_of(self, c: int, step: int) -> Truth:
+        """Exact values for one controller: the same bits as its part of the whole."""
+        return self.problem.truth(self.theta[c], step)
+
+    def outcomes(self, step: int) -> dict[str, FloatArray]:
+        """Outcomes by name, each [C, t]."""
+        shape = self.theta.shape[:-1]
+        found = self.problem.outcomes(self.theta, step)
+        return {name: np.broadcast_to(value, shape) for name, value in found.items()}
+
+    def drift(self) -> FloatArray:
+        """Half the squared distance from the start, [C, t]."""
+        away = self.theta - self.theta0
+        return 0.5 * inner(away, away)
+
+    def descend(
+        self, sample: Sample, mu: FloatArray, rate: float, frozen: BoolArray | None
+    ) -> BoolArray | None:
+        """Move theta in place; returns where it left the limit, [C, t], or None for nowhere."""
+        move = self._move
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.subtract(sample.grad_s, sample.grad_r, out=move)
+            move *= mu[..., None]
+            move += sample.grad_r
+            move *= rate
+            if frozen is not None:
+                move[frozen] = 0.0
+            self.theta -= move
+            # One pass tells in nearly every step that all is well; NaN fails the comparison. Not
+            # by BLAS, whose threads would cost more than the pass.
+            flat = self.theta.reshape(-1)
+            if bool(inner(flat, flat) <= LIMIT**2):
+                return None
+        bad: BoolArray = np.asarray(~(np.abs(self.theta) <= LIMIT).all(axis=-1))
+        kept = np.nan_to_num(self.theta[bad], nan=LIMIT, posinf=LIMIT, neginf=-LIMIT)
+        self.theta[bad] = np.clip(kept, -LIMIT, LIMIT)
+        return bad
+
+
+def joined_signals(samples: Sequence[Sample]) -> Signals:
+    """The signals of several tiles as one, joined along the seeds."""
+    if len(samples) == 1:
+        return samples[0].signals
+    out: dict[str, Any] = {}
+    for name in Signals._fields:
+        values = [getattr(sample.signals, name) for sample in samples]
+        if isinstance(values[0], Proxies):
+            out[name] = Proxies(*(_joined(column, 1) for column in zip(*values, strict=True)))
+        elif values[0] is not None and name != "rng":
+            out[name] = _joined(values, 2 if name in PER_PROMPT else 1)
+    return Signals(**out)
+
+
+def _joined(values: Sequence[Any], axis_from_end: int) -> AnyArray | Any:
+    if np.ndim(values[0]) < axis_from_end:  # one number for all seeds
+        return values[0]
+    return np.concatenate(values, axis=-axis_from_end)
