@@ -12,12 +12,12 @@ import json
 import resource
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from timing import minima
 
 import gac_ref
 from gac_ref import Batch, GACConfig, Proxies
@@ -26,19 +26,6 @@ B, T = 512, 4096
 ROUNDS = 21
 EXP_BLOCK = 32_768  # 256 KiB of float64: in cache, as the floor's definition asks
 TRAJECTORIES = 10_000
-
-
-def minima(
-    rounds: int, *functions: Callable[[], object], clock: Callable[[], float] = time.thread_time
-) -> list[float]:
-    """The fastest time of each function, called alternately."""
-    best = [float("inf")] * len(functions)
-    for _ in range(rounds):
-        for index, function in enumerate(functions):
-            start = clock()
-            function()
-            best[index] = min(best[index], clock() - start)
-    return best
 
 
 def inputs(dtype: type[np.floating]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

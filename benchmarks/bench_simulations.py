@@ -7,6 +7,7 @@ where one process does the work, wall time where several do.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -23,33 +24,23 @@ import numpy as np  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gac_ref import baselines  # noqa: E402
-from simulations.backends import Backend, processes  # noqa: E402
-from simulations.cell import blocks_at_once  # noqa: E402
-from simulations.controllers import build_controllers  # noqa: E402
-from simulations.engine import Chunk, Plan  # noqa: E402
+from policy_loop import Loop  # noqa: E402
+from timing import minima  # noqa: E402
+
+from simulations.engine.controllers import build_controllers  # noqa: E402
+from simulations.engine.run import Chunk, Plan  # noqa: E402
+from simulations.engine.settings import RunSettings  # noqa: E402
+from simulations.engine.streams import BLOCK, BlockStreams  # noqa: E402
 from simulations.models.quadratic import Quadratic  # noqa: E402
 from simulations.models.token_policy import TokenPolicy  # noqa: E402
-from simulations.settings import RunSettings  # noqa: E402
-from simulations.store import Store  # noqa: E402
-from simulations.streams import BLOCK, BlockStreams  # noqa: E402
-from simulations.study import find_study  # noqa: E402
-from simulations.sweep import run_study  # noqa: E402
+from simulations.sweeps.backends import Backend, processes  # noqa: E402
+from simulations.sweeps.cell import blocks_at_once  # noqa: E402
+from simulations.sweeps.run import run_study  # noqa: E402
+from simulations.sweeps.store import Store  # noqa: E402
+from simulations.sweeps.study import find_study  # noqa: E402
 
-TRAJECTORIES, STEPS, ROUNDS = 10_000, 200, 5
-
-
-def minima(
-    clock: Callable[[], float], *functions: Callable[[], object], rounds: int = ROUNDS
-) -> list[float]:
-    """The fastest time of each function, called alternately."""
-    best = [float("inf")] * len(functions)
-    for _ in range(rounds):
-        for index, function in enumerate(functions):
-            start = clock()
-            function()
-            best[index] = min(best[index], clock() - start)
-    return best
+TRAJECTORIES, STEPS, ROUNDS = 10_000, 150, 7
+POLICY_STEPS = 40
 
 
 def simulate(plan: Plan) -> None:
@@ -74,61 +65,68 @@ def engine_over_draws() -> float:
                 for rng in generators:
                     plan.problem.draw(rng, BLOCK, step)
 
-    ours, floor = minima(time.process_time, lambda: simulate(plan), draw)
+    ours, floor = minima(ROUNDS, lambda: simulate(plan), draw, clock=time.process_time)
     return ours / floor
 
 
-def policy_over_loop() -> float:
-    """How many times faster a trajectory-step of the token policy is than a loop over singles."""
-    problem, steps, singles = TokenPolicy(), 20, 2
+def policy_over_python_loop() -> float:
+    """How many times faster a trajectory-step of the token policy is than plain Python's."""
     plan = Plan(
-        problem=problem,
+        problem=TokenPolicy(),
         controllers=build_controllers({"gac": {}}),
-        settings=RunSettings(horizon=steps, seeds=512, learning_rate=0.5),
+        settings=RunSettings(horizon=POLICY_STEPS, seeds=512, learning_rate=0.5),
     )
-    rule = plan.controllers[0].rule
+    settings, problem, config = plan.settings, plan.problem, plan.controllers[0].rule
+    rng = np.random.default_rng(0)
+    tokens = problem.horizon * (problem.experts + problem.groups * problem.group_size)
+    count = problem.groups + problem.experts + tokens + problem.groups * problem.group_size
+    numbers = rng.random((POLICY_STEPS, count)).tolist()
 
     def loop() -> None:
-        for seed in range(singles):
-            rng = np.random.default_rng(seed)
-            theta, state = problem.start(rng, 1), baselines.init(rule, (1,))
-            for step in range(steps):
-                sample = problem.sample(theta, step, problem.draw(rng, 1, step))
-                state, info = baselines.update(rule, state, sample.signals, step=step)
-                mu = info.mu[:, None]
-                if step % plan.settings.measure_every == 0:
-                    problem.truth(theta, step)
-                    problem.outcomes(theta, step)
-                theta = theta - 0.5 * (mu * sample.grad_s + (1.0 - mu) * sample.grad_r)
+        trajectory = Loop(
+            problem,
+            config,
+            problem.start(rng, 1)[0].tolist(),
+            rate=settings.learning_rate,
+            alpha=settings.alpha,
+            measure_every=settings.measure_every,
+        )
+        for step in range(POLICY_STEPS):
+            trajectory.step(step, numbers[step])
 
-    ours, theirs = minima(time.process_time, lambda: simulate(plan), loop)
-    return (theirs / singles) / (ours / plan.size)
+    ours, theirs = minima(ROUNDS, lambda: simulate(plan), loop, clock=time.process_time)
+    return theirs / (ours / plan.size)
 
 
 def memory_over_horizon() -> float:
-    """Peak memory at 40 times the horizon over that at the horizon."""
+    """Peak memory at 40 times the horizon over that at the horizon.
 
-    def plan(horizon: int) -> Plan:
-        return Plan(
-            problem=Quadratic(dimension=16),
-            controllers=build_controllers({"gac": {}}),
-            settings=RunSettings(horizon=horizon, seeds=1024, curve_points=25),
-        )
+    The interpreter keeps up to 2,000 freed tuples of each length for reuse; a collection empties
+    these pools, which would otherwise fill up over the first thousands of steps.
+    """
 
     def peak(horizon: int) -> int:
+        plan = Plan(
+            problem=Quadratic(dimension=16),
+            controllers=build_controllers({"gac": {}}),
+            settings=RunSettings(horizon=horizon, seeds=1024, curve_points=10),
+        )
         tracemalloc.start()
-        simulate(plan(horizon))
+        chunk = Chunk(plan, plan.blocks)
+        while not chunk.done:
+            chunk.advance(50)
+            gc.collect()
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
 
-    simulate(plan(10_000))  # the interpreter's own pools of freed objects are filled
-    return peak(10_000) / peak(250)
+    peak(100)  # caches are filled
+    return peak(4000) / peak(100)
 
 
 def workers_speedup() -> float:
     """Wall time of a study with one worker process over that with two, pools included."""
-    study = find_study("default").with_settings(["horizon=600"])
+    study = find_study("default").with_settings(["horizon=400"])
 
     def run(backend: Backend) -> Callable[[], object]:
         def work() -> None:
@@ -137,7 +135,7 @@ def workers_speedup() -> float:
 
         return work
 
-    one, two = minima(time.perf_counter, run(processes(1)), run(processes(2)), rounds=2)
+    one, two = minima(2, run(processes(1)), run(processes(2)), clock=time.perf_counter)
     return one / two
 
 
@@ -156,7 +154,7 @@ def main() -> int:
     args = parser.parse_args()
     wanted: dict[str, tuple[Callable[[], float], float, str]] = {
         "quadratic_over_draws": (engine_over_draws, 1.5, "lower"),
-        "policy_over_single_loop": (policy_over_loop, 100.0, "higher"),
+        "policy_over_python_loop": (policy_over_python_loop, 100.0, "higher"),
         "memory_over_horizon": (memory_over_horizon, 1.05, "lower"),
         "two_workers_over_one": (workers_speedup, 1.7, "higher"),
         "default_study_seconds": (default_study_seconds, 120.0, "lower"),

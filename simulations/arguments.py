@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from simulations.sweep import CHECKPOINT_SECONDS
+from simulations.sweeps.run import CHECKPOINT_SECONDS
 
 __all__ = ["DEFAULT_OUT", "PROGRAM", "expanded", "parser"]
 

@@ -15,14 +15,14 @@ from typing import Any, NoReturn
 
 from gac_ref.errors import GACError, fail
 from simulations.arguments import DEFAULT_OUT, PROGRAM, expanded, parser
-from simulations.backends import Backend, processes, serial
-from simulations.memory import check_before_start
-from simulations.progress import Progress
-from simulations.store import Store
-from simulations.study import Point, Study, find_study, studies
-from simulations.summary import Row, summarise
-from simulations.sweep import all_cells, run_study, status_of
-from simulations.table import render
+from simulations.sweeps.backends import Backend, processes, serial
+from simulations.sweeps.memory import check_before_start
+from simulations.sweeps.progress import Progress
+from simulations.sweeps.run import all_cells, run_study, status_of
+from simulations.sweeps.store import Store
+from simulations.sweeps.study import Point, Study, find_study, studies
+from simulations.sweeps.summary import Row, summarise
+from simulations.sweeps.table import render
 
 __all__ = ["main"]
 
@@ -86,8 +86,15 @@ def _resume(arguments: argparse.Namespace) -> int:
 def _compute(study: Study, store: Store, arguments: argparse.Namespace) -> int:
     cells = all_cells(study.points())
     backend = _backend(arguments)
-    check_before_start(cells, at_once=arguments.workers or 1)
     progress = Progress(sys.stderr)
+    room = None
+    if arguments.scheduler is not None:
+        from simulations.sweeps.cluster import worker_room
+
+        room = worker_room(arguments.scheduler, timeout=arguments.timeout)
+        if room.available is None:
+            progress.note("a Dask worker has no memory limit, so whether cells fit is not checked")
+    check_before_start(cells, at_once=arguments.workers or 1, room=room)
     previous = signal.signal(signal.SIGTERM, _terminated)
     try:
         points = run_study(
@@ -121,7 +128,7 @@ def _terminated(number: int, frame: Any) -> NoReturn:
 
 def _backend(arguments: argparse.Namespace) -> Backend:
     if arguments.scheduler is not None:
-        from simulations.cluster import dask
+        from simulations.sweeps.cluster import dask
 
         return dask(arguments.scheduler, timeout=arguments.timeout)
     if arguments.workers is None:
@@ -143,7 +150,8 @@ def _print(
     if arguments.format == "json":
         print(json.dumps([_plain(row) for row in rows], indent=1, allow_nan=False))
     else:
-        print(*render(study, rows, versus=arguments.versus), sep="\n")
+        problems = [point.cells[0].plan.problem for point in points]
+        print(*render(study, rows, versus=arguments.versus, problems=problems), sep="\n")
 
 
 def _without_metrics(study: Study) -> Study:
@@ -195,7 +203,7 @@ def _summary(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from simulations.collect import collect, write_netcdf
+    from simulations.sweeps.collect import collect, write_netcdf
 
     study, store = _stored(arguments)
     target = Path(arguments.to) if arguments.to else store.root / f"{study.name}.nc"

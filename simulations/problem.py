@@ -13,14 +13,16 @@ axes only, never a matrix product that has the seeds as an axis.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray
 from gac_ref.baselines import Signals
 
-__all__ = ["Problem", "Sample", "Truth"]
+__all__ = ["Problem", "Sample", "Statistics", "Truth"]
 
 
 class Truth(NamedTuple):
@@ -52,15 +54,34 @@ class Truth(NamedTuple):
     bias_r: FloatArray | float = 0.0
 
 
+class Statistics(Protocol):
+    """The proxies of one observation, computed when some controller is due to read them.
+
+    Of a batch of tokens they are what :func:`gac_ref.proxies` gives for the configuration; without
+    tokens they are gradient-space values, the same for every configuration.
+    """
+
+    def __call__(self, config: GACConfig, controllers: Sequence[int] | None = None) -> Proxies:
+        """The proxies, [...]; to be called before theta moves.
+
+        Args:
+            config: The choices.
+            controllers: Places on the first of two leading axes, theirs alone; None for all.
+        """
+
+
 class Sample(NamedTuple):
     """One noisy observation of both branches.
 
     Args:
         grad_s: Sampled SFT gradient, [..., d].
         grad_r: Sampled RL gradient, [..., d].
-        signals: What a controller may read: `proxies` at least, and `kl`, `entropy`, `solved`,
-            ... where the model has them. The engine adds what follows from the gradients and the
-            truth (norms, the Gram matrix, exact values) and the random numbers.
+        signals: What a controller may read: `kl`, `entropy`, `solved`, ... where the model has
+            them, and `proxies` where `statistics` is None. The engine adds what follows from the
+            gradients and the truth (norms, the Gram matrix, exact values) and the random numbers.
+        statistics: Gives the proxies; None where `signals` holds them, for every configuration.
+        on_demand: Gives those of `signals`' fields, but the proxies, that are asked for by name;
+            None where `signals` holds all that there is. To be called before theta moves.
 
     Examples:
         >>> Sample(np.zeros(2), np.ones(2), Signals()).grad_r.tolist()
@@ -70,6 +91,8 @@ class Sample(NamedTuple):
     grad_s: FloatArray
     grad_r: FloatArray
     signals: Signals
+    statistics: Statistics | None = None
+    on_demand: Callable[[Collection[str]], Signals] | None = None
 
 
 @runtime_checkable
@@ -94,6 +117,10 @@ class Problem(Protocol):
         """Whether `truth` is exact (it may be an estimate for models too large to enumerate)."""
 
     @property
+    def tokens(self) -> bool:
+        """Whether it observes batches of tokens: proxies then depend on a GAC variant's choices."""
+
+    @property
     def units(self) -> dict[str, str]:
         """Unit of each of `outcomes`, by name."""
 
@@ -103,8 +130,12 @@ class Problem(Protocol):
     def draw(self, rng: np.random.Generator, n: int, step: int) -> Any:
         """The random numbers of one step for n seeds: a tuple or dict of arrays [n, ...]."""
 
-    def truth(self, theta: FloatArray, step: int) -> Truth:
-        """Exact values at theta [..., d]."""
+    def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
+        """Exact values at theta [..., d].
+
+        The step's draw is passed for problems whose noise differs from seed to seed; all others
+        leave it alone.
+        """
 
     def sample(self, theta: FloatArray, step: int, draw: Any) -> Sample:
         """One noisy observation at theta [..., n, d] from the draw of this step."""

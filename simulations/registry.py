@@ -15,7 +15,7 @@ __all__ = ["PROBLEMS", "build_problem", "describe_problem", "parameters", "sugge
 
 PROBLEMS: dict[str, str] = {
     "quadratic": "simulations.models.quadratic:Quadratic",
-    "noisy_quadratic": "simulations.landscape:NoisyQuadratic",
+    "noisy_quadratic": "simulations.models.noisy_quadratic:NoisyQuadratic",
     "regression": "simulations.models.regression:Regression",
     "bandit": "simulations.models.bandit:Bandit",
     "token_policy": "simulations.models.token_policy:TokenPolicy",

@@ -9,6 +9,7 @@ from _policies import enumerate_exactly, gradient, stack, table_of
 
 import gac_ref
 from gac_ref import GACConfig
+from gac_ref.baselines import Signals
 from simulations.models.observation import observed_proxies, observed_signals, to_batch
 from simulations.problem import Problem
 
@@ -179,7 +180,7 @@ def check_proxies_match_the_estimator(model: Any) -> None:
 def check_signals_match_the_batch(model: Any) -> None:
     points = stack(some_theta(model), 4)
     seen = model.observe(points, model.draw(np.random.default_rng(8), 4, 0))
-    ours = observed_signals(GACConfig(), seen)
+    ours = observed_signals(seen)
     for i in range(4):
         batch = to_batch(seen, (i,))
         near(ours.kl[i], gac_ref.batch_kl(GACConfig(alpha_mode="kl"), batch))
@@ -196,7 +197,7 @@ def leaves(value: Any) -> list[Any]:
         return []
     if isinstance(value, dict):
         return [leaf for key in sorted(value) for leaf in leaves(value[key])]
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [leaf for part in value for leaf in leaves(part)]
     return [np.asarray(value)]
 
@@ -208,9 +209,12 @@ def check_bits_do_not_depend_on_the_company(model: Any) -> None:
     draw = model.draw(rng, n, 0)
 
     def everything(points: Any, of: Any) -> list[Any]:
+        sample = model.sample(points, 0, of)
         return leaves(
             (
-                tuple(model.sample(points, 0, of)),
+                sample[:2],
+                sample.on_demand(Signals._fields),
+                [sample.statistics(config) for config in CONFIGS],
                 tuple(model.truth(points, 0)),
                 model.outcomes(points, 0),
                 model.sample_gradients(points, of),

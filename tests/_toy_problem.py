@@ -38,6 +38,10 @@ class Toy:
         return True
 
     @property
+    def tokens(self) -> bool:
+        return False
+
+    @property
     def units(self) -> dict[str, str]:
         return {"loss": "1", "distance": "1", "kl": "nat"}
 
@@ -48,7 +52,7 @@ class Toy:
         z = rng.standard_normal((n, 2, self.dimension))
         return Draw(z[:, 0], z[:, 1])
 
-    def truth(self, theta: FloatArray, step: int) -> Truth:
+    def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
         lead = theta.shape[:-1]
         return Truth(
             g_s=self.growth * (theta - self.gap),

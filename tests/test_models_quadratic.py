@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from _asserts import refuses
 
-from gac_ref import gradient_oracle, risk_from_vectors
+from gac_ref import GACConfig, gradient_oracle, risk_from_vectors
 from simulations.models import (
     Quadratic,
     expected_outcomes,
@@ -223,7 +223,7 @@ def test_the_truth_gives_the_risk_of_the_mixture():
 
 def test_exact_proxies_are_the_truth_without_the_biases():
     theta = np.random.default_rng(3).normal(size=(2, 3, 5))
-    proxies = TURNED.sample(theta, 0, TURNED.draw(RNG(), 3, 0)).signals.proxies
+    proxies = TURNED.sample(theta, 0, TURNED.draw(RNG(), 3, 0)).statistics(GACConfig())
     truth = TURNED.truth(theta, 0)
     np.testing.assert_array_equal(proxies.sigma_s2, truth.sigma_s2)
     np.testing.assert_array_equal(proxies.sigma_r2, truth.sigma_r2)
@@ -268,7 +268,7 @@ def test_estimated_proxies_have_the_law_of_the_gradient_oracle(changes, samples)
     n, theta = 20_000, np.linspace(-0.5, 0.5, problem.dimension)
     draw = problem.draw(RNG(), n, 0)
     sample = problem.sample(np.broadcast_to(theta, (n, theta.size)), 0, draw)
-    found = sample.signals.proxies
+    found = sample.statistics(GACConfig())
     oracle = oracle_by_samples(problem, theta, n, samples)
     truth = problem.truth(theta, 0)
     delta = truth.g_s + truth.bias_s - truth.g_r - truth.bias_r
@@ -326,7 +326,7 @@ def test_no_bit_depends_on_the_company_of_a_trajectory(d, rotation, proxy):
             again = problem.sample(part, 0, part_draw)
             np.testing.assert_array_equal(again.grad_s, sample.grad_s[index])
             np.testing.assert_array_equal(again.grad_r, sample.grad_r[index])
-            ours, theirs = again.signals.proxies, sample.signals.proxies
+            ours, theirs = again.statistics(GACConfig()), sample.statistics(GACConfig())
             np.testing.assert_array_equal(ours.delta_g2, theirs.delta_g2[index])
             for name, values in problem.outcomes(part, 0).items():
                 np.testing.assert_array_equal(values, outcomes[name][index])

@@ -20,7 +20,7 @@ from simulations.noise import (
     Step,
     plane_basis,
 )
-from simulations.noise.walk import BLOCK
+from simulations.noise.walk import BLOCK, STRIDE
 
 REGIMES = {
     "constant": Constant(value=2.0),
@@ -132,6 +132,32 @@ def test_a_path_is_one_recursion_across_blocks_whatever_is_asked_first(reversion
 def test_other_seeds_are_other_paths():
     first, second = (RandomWalk(seed=seed).at(STEPS) for seed in (0, 1))
     assert np.all(first[1:] != second[1:])
+
+
+def test_each_seed_of_a_generator_has_a_path_of_the_stated_law():
+    walk = RandomWalk(level=2.0, spread=0.3, reversion=0.1, geometric=False)
+    steps = (0, 1, 30, STRIDE, 3 * STRIDE + 1)
+    u = np.array([walk.of_seeds(t, np.random.default_rng(5), SEEDS) for t in steps]).T - 2.0
+    assert_mean_is(u, np.zeros(len(steps)))
+    assert_mean_is(u**2, walk.variance(steps))
+    lagged = u[:, 4] * u[:, 3]  # one recursion where strides meet
+    assert_mean_is(lagged, walk.variance(STRIDE) * 0.9 ** (2 * STRIDE + 1))
+
+
+def test_the_paths_of_seeds_follow_from_what_the_generator_was_seeded_with_alone():
+    walk, used, fresh = RandomWalk(), np.random.default_rng(5), np.random.default_rng(5)
+    used.random(100)
+    far = walk.of_seeds(3 * STRIDE, used, 8)
+    walk.of_seeds(1, used, 8)  # going back
+    np.testing.assert_array_equal(walk.of_seeds(3 * STRIDE, fresh, 8), far)
+    for other in (
+        RandomWalk(seed=1).of_seeds(9, fresh, 8),
+        walk.of_seeds(9, np.random.default_rng(6), 8),
+    ):
+        assert np.all(other != walk.of_seeds(9, fresh, 8))
+    doubled = Product(parts=(Constant(value=2.0), walk))
+    np.testing.assert_array_equal(doubled.of_seeds(9, fresh, 8), 2.0 * walk.of_seeds(9, fresh, 8))
+    assert Constant(value=3.0).of_seeds(9, fresh, 8) == 3.0
 
 
 # Vectors -----------------------------------------------------------------------------------------

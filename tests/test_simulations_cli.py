@@ -15,10 +15,10 @@ import pytest
 from _processes import ROOT, environment, simulate, started, wait_until
 
 from simulations.cli import main
-from simulations.progress import Progress, duration
-from simulations.store import Store
-from simulations.study import Study
-from simulations.summary import read_point
+from simulations.sweeps.progress import Progress, duration
+from simulations.sweeps.store import Store
+from simulations.sweeps.study import Study
+from simulations.sweeps.summary import read_point
 
 SMALL = ("--set", "horizon=40", "seeds=70")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulations.models.bandit import Bandit
 from simulations.models.mlp import MLPPolicy
+from simulations.models.noisy_quadratic import NoisyQuadratic
 from simulations.models.quadratic import Quadratic
 from simulations.models.quadratic_moments import (
     ExpectedOutcomes,
@@ -21,6 +22,7 @@ __all__ = [
     "Bandit",
     "ExpectedOutcomes",
     "MLPPolicy",
+    "NoisyQuadratic",
     "Quadratic",
     "Regression",
     "SGDMoments",

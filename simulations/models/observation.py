@@ -110,52 +110,45 @@ def to_batch(observation: Observation, index: tuple[int, ...]) -> Batch:
     )
 
 
-def observed_signals(config: GACConfig, observation: Observation) -> Signals:
-    """What a controller may read of this step; norms and exact values are the engine's to add.
+def observed_signals(observation: Observation) -> Signals:
+    """What any controller may read of this step; norms and exact values are the engine's to add.
 
-    `kl` is the k3 estimate on the rollouts' tokens, in the signals and in the proxies; `solved`
-    counts the rollouts of each group with reward >= 1; `any_rewarded` is whether any exceeds 0.
-
-    Args:
-        config: The statistics' configuration; see :func:`observed_proxies`.
-        observation: The step.
+    `kl` is the k3 estimate on the rollouts' tokens; `solved` counts the rollouts of each group
+    with reward >= 1; `any_rewarded` is whether any exceeds 0. The proxies are apart: they depend
+    on a configuration.
 
     Returns:
-        Signals with `proxies`, `kl`, `entropy`, `solved` and `any_rewarded`.
+        Signals with `kl`, `entropy`, `solved` and `any_rewarded`.
 
     Examples:
         >>> from simulations.models.bandit import Bandit
         >>> bandit = Bandit()
         >>> rng = np.random.default_rng(0)
         >>> seen = bandit.observe(bandit.start(rng, 3), bandit.draw(rng, 3, 0))
-        >>> observed_signals(GACConfig(), seen).solved.shape
+        >>> observed_signals(seen).solved.shape
         (3, 4)
     """
     d = observation.ref_logprob_r - observation.logprob_r
-    kl = _token_mean(np.expm1(d) - d)
     return Signals(
-        proxies=observed_proxies(config, observation, kl=kl),
-        kl=kl,
+        kl=_token_mean(np.expm1(d) - d),
         entropy=observation.entropy,
         solved=(observation.rewards >= 1.0).sum(axis=-1).astype(np.float64),
         any_rewarded=(observation.rewards > 0.0).any(axis=-1).astype(np.float64),
     )
 
 
-def observed_proxies(
-    config: GACConfig, observation: Observation, *, kl: FloatArray | float = float("nan")
-) -> Proxies:
+def observed_proxies(config: GACConfig, observation: Observation) -> Proxies:
     r"""The three coefficient-space proxies of every trajectory; those of :func:`gac_ref.proxies`.
 
     With equal lengths every token has the same weight, so the normalised disagreement is
     :math:`\frac{T}{T + \epsilon}\, u^\top C u` with C the covariance of the two streams over
-    tokens and u the signed reciprocal spreads.
+    tokens and u the signed reciprocal spreads. Nothing is masked and no branch is ever missing, so
+    that `masking` and `missing_branch` make no difference.
 
     Args:
         config: Reads `eps`, `mask_eps`, `trim_ratio`, `use_phi`, `coefficient_normalization` and
             `disagreement_rows`.
         observation: The step.
-        kl: KL to the reference policy, [...], nats per token; passed through.
 
     Returns:
         Arrays of the trajectories' shape.
@@ -171,7 +164,7 @@ def observed_proxies(
     References:
         The specification's section 3.
     """
-    length = observation.rollouts.shape[-2]
+    length = observation.logprob_r.shape[-2]
     share = length / (length + config.mask_eps)
     nll = np.sort(-observation.logprob_s.sum(axis=-2) / (length + config.mask_eps), axis=-1)
     count = nll.shape[-1]
@@ -195,7 +188,6 @@ def observed_proxies(
         sigma_s2=np.maximum(sigma_s2, config.eps),
         sigma_r2=np.maximum(sigma_r2, config.eps),
         delta_g2=delta_g2 * share,
-        kl=kl,
         sigma_s2_floored=sigma_s2 < config.eps,
         sigma_r2_floored=sigma_r2 < config.eps,
         sft_stream_constant=no_sft,

@@ -25,25 +25,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from gac_ref import VARIANTS, GACConfig
 from gac_ref._typing import ArrayLike, FloatArray, IntArray
+from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models._checks import choice, draw_matches, flag, point, real, whole
 from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
-from simulations.models.observation import Observation, observed_signals
+from simulations.models.observation import Observation
 from simulations.models.policy_sampling import (
     PolicyDraw,
+    PolicyReadings,
     make_draw,
-    sample_observation,
+    observation,
+    sample_rollouts,
     sequence_scores,
 )
 from simulations.models.policy_tables import SequenceLaw, Shape, constants, table_weights
 from simulations.models.policy_truth import policy_truth
-from simulations.models.softmax import entropy, kl_divergence, log_softmax, row_sum, score_table
+from simulations.models.softmax import (
+    entropy,
+    kl_divergence,
+    log_softmax,
+    row_sum,
+    score_table,
+    softmax,
+)
 from simulations.problem import Sample, Truth
 
 __all__ = ["PolicyModel"]
@@ -61,7 +70,6 @@ class PolicyModel(ABC):
             :data:`gac_ref.CONVENTIONS` whose spread is a group's own.
         paired: Whether demonstration j is of the prompt of group j (then `experts` must equal
             `groups`). The two branches' noise is correlated through the prompts: kappa is not 0.
-        proxy_variant: Which GAC variant's statistics `sample` reports as proxies.
         task_seed: Seed of the tables of the task, >= 0.
         start_spread: Standard deviation of the starting points around the reference policy, >= 0.
 
@@ -77,19 +85,18 @@ class PolicyModel(ABC):
     group_size: int = 8
     advantage: str = "trl"
     paired: bool = False
-    proxy_variant: str = "documented"
     task_seed: int = 0
     start_spread: float = 0.0
 
     name: ClassVar[str] = "policy"
     exact: ClassVar[bool] = True
+    tokens: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Validate."""
         whole(self, "experts", "groups", "group_size", low=1)
         whole(self, "task_seed", low=0)
         choice(self, "advantage", ADVANTAGES)
-        choice(self, "proxy_variant", tuple(VARIANTS))
         flag(self, "paired")
         real(self, "start_spread", low=0.0)
         if self.paired and self.experts != self.groups:
@@ -199,28 +206,30 @@ class PolicyModel(ABC):
         Raises:
             GACError: theta and the draw have different numbers of seeds.
         """
-        array = self._at(theta, draw)
-        return sample_observation(self, log_softmax(self.logits(array)), draw)
+        logits = self.logits(self._at(theta, draw))
+        rollouts = sample_rollouts(self, softmax(logits), draw)
+        return observation(self, log_softmax(logits), rollouts, draw)
 
     def sample(self, theta: ArrayLike, step: int, draw: PolicyDraw) -> Sample:
-        """Both sampled batch gradients at theta [..., n, d], and the signals of the step.
+        """Both sampled batch gradients at theta [..., n, d], and what controllers may read.
 
         Raises:
             GACError: theta and the draw have different numbers of seeds.
         """
         array = self._at(theta, draw)
-        logp = log_softmax(self.logits(array))
-        seen = sample_observation(self, logp, draw)
-        p = np.exp(logp)
-        used = draw.expert_uses
-        table_s = -score_table(used, p) / self.experts
-        weights = table_weights(seen.rollouts, seen.advantages, self.shape)
-        size = self.groups * self.group_size
-        table_r = -score_table(weights, p) / size
+        logits = self.logits(array)
+        p = softmax(logits)
+        rollouts = sample_rollouts(self, p, draw)
+        table_s = score_table(draw.expert_uses * (-1.0 / self.experts), p)
+        share = -1.0 / (self.groups * self.group_size)
+        weights = table_weights(rollouts.codes, share * rollouts.advantages, self.shape)
+        readings = PolicyReadings(self, logits, rollouts, draw)
         return Sample(
             grad_s=self.pullback(array, table_s),
-            grad_r=self.pullback(array, table_r),
-            signals=observed_signals(GACConfig.variant(self.proxy_variant), seen),
+            grad_r=self.pullback(array, score_table(weights, p)),
+            signals=Signals(),
+            statistics=readings.proxies,
+            on_demand=readings.signals,
         )
 
     def sample_gradients(self, theta: ArrayLike, draw: PolicyDraw) -> tuple[FloatArray, FloatArray]:
@@ -234,16 +243,16 @@ class PolicyModel(ABC):
             [..., B, d] and [..., N, d].
         """
         array = self._at(theta, draw)
-        seen = sample_observation(self, log_softmax(self.logits(array)), draw)
+        rollouts = sample_rollouts(self, softmax(self.logits(array)), draw)
         scores = self.scores(array)
         table = scores.reshape(*array.shape[:-1], -1, self.dimension)
         codes_s = np.broadcast_to(
             draw.expert_codes, (*array.shape[:-1], *draw.expert_codes.shape[1:])
         )
-        x_s, x_r = sequence_scores(table, codes_s), sequence_scores(table, seen.rollouts)
-        return -x_s, -seen.advantages[..., None] * x_r
+        x_s, x_r = sequence_scores(table, codes_s), sequence_scores(table, rollouts.codes)
+        return -x_s, -rollouts.advantages[..., None] * x_r
 
-    def truth(self, theta: ArrayLike, step: int) -> Truth:
+    def truth(self, theta: ArrayLike, step: int, draw: Any = None) -> Truth:
         """Exact gradients, noise, disagreement, kappa and bias at theta [..., d]."""
         return policy_truth(self, point(self, theta))
 

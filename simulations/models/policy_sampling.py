@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray, IntArray
+from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models.groups import EXACT_BASELINE, relative_advantages
-from simulations.models.observation import Observation
+from simulations.models.observation import Observation, observed_proxies, observed_signals
 from simulations.models.policy_tables import Shape, constants, table_weights
-from simulations.models.softmax import choose, entropy
+from simulations.models.softmax import choose, cumulative, entropy, log_softmax
 
 if TYPE_CHECKING:
     from simulations.models.policy import PolicyModel
 
-__all__ = ["PolicyDraw", "make_draw", "sample_observation", "sample_paths", "sequence_scores"]
+__all__ = [
+    "PolicyDraw",
+    "PolicyReadings",
+    "Rollouts",
+    "make_draw",
+    "observation",
+    "sample_paths",
+    "sample_rollouts",
+    "sequence_scores",
+]
 
 
 class PolicyDraw(NamedTuple):
@@ -67,8 +79,10 @@ def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDra
     )
     of_groups = _prompts(prompts_r, shape.prompts)
     of_experts = of_groups if model.paired else _prompts(prompts_s, shape.prompts)
-    table = np.broadcast_to(constants(model).expert, (n, *constants(model).expert.shape))
-    codes = sample_paths(table, of_experts, tokens.reshape(n, shape.horizon, experts), shape)
+    # One table for all seeds.
+    start = of_experts * shape.states
+    tokens = tokens.reshape(n, shape.horizon, experts)
+    codes = sample_paths(constants(model).expert_edges, start, start, tokens, shape)
     return PolicyDraw(
         prompts_s=of_experts,
         prompts_r=of_groups,
@@ -79,12 +93,15 @@ def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDra
     )
 
 
-def sample_paths(p: FloatArray, prompts: IntArray, uniforms: FloatArray, shape: Shape) -> IntArray:
+def sample_paths(
+    edges: FloatArray, rows: IntArray, start: IntArray, uniforms: FloatArray, shape: Shape
+) -> IntArray:
     """Sequences sampled token by token by inverse CDF; codes [..., T, N].
 
     Args:
-        p: Probabilities, [..., X, S, V].
-        prompts: Prompt of each sequence, [n, N].
+        edges: Of all rows of the probabilities, from :func:`simulations.models.softmax.cumulative`.
+        rows: Row of each sequence's first state, [..., N].
+        start: The same row within one trajectory's table, which codes are counted in, [n, N].
         uniforms: [n, T, N], in [0, 1).
         shape: The table's extents.
 
@@ -92,40 +109,52 @@ def sample_paths(p: FloatArray, prompts: IntArray, uniforms: FloatArray, shape: 
         State-action codes, [..., T, N].
 
     Examples:
-        >>> p = np.full((1, 1, 3, 2), 0.5)
         >>> shape = Shape.of(prompts=1, horizon=2, actions=2)
-        >>> sample_paths(p, np.zeros((1, 1), np.int64), np.array([[[0.9], [0.1]]]), shape)[0, :, 0]
+        >>> zero = np.zeros((1, 1), np.int64)
+        >>> edges = cumulative(np.full((3, 2), 0.5))
+        >>> sample_paths(edges, zero, zero, np.array([[[0.9], [0.1]]]), shape)[0, :, 0]
         array([1, 4])
     """
-    lead = p.shape[:-3]
-    cumulative = np.cumsum(p, axis=-1)
-    rows = np.arange(cumulative[..., 0, 0, 0].size, dtype=np.int64).reshape(*lead, 1)
-    start = prompts * shape.states
-    offset = rows * (shape.prompts * shape.states) + start
-    codes = np.empty((*lead, shape.horizon, prompts.shape[-1]), dtype=np.int64)
+    codes = np.empty((*rows.shape[:-1], shape.horizon, rows.shape[-1]), dtype=np.int64)
     action = np.zeros((), dtype=np.int64)
+    first = start * shape.actions
     for t in range(shape.horizon):
         state = shape.block(t).start + action
-        action = choose(cumulative, offset + state, uniforms[:, t, :])
-        codes[..., t, :] = (start + state) * shape.actions + action
+        action = choose(edges, rows + state, uniforms[:, t, :])
+        np.add(first + state * shape.actions, action, out=codes[..., t, :])
     return codes
 
 
-def sample_observation(model: PolicyModel, logp: FloatArray, draw: PolicyDraw) -> Observation:
-    """The step's sequences under the log-probabilities logp, [..., n, X, S, V].
+class Rollouts(NamedTuple):
+    """The rollouts of a step, and what they earned.
+
+    Args:
+        codes: State-action codes, [..., T, N].
+        rewards: [..., P, G].
+        advantages: [..., N].
 
     Examples:
         >>> from simulations.models.bandit import Bandit
         >>> bandit = Bandit(contexts=1, arms=2, groups=1, group_size=3)
         >>> draw = bandit.draw(np.random.default_rng(0), 2, 0)
-        >>> sample_observation(bandit, np.log(np.full((2, 1, 1, 2), 0.5)), draw).logprob_r.shape
+        >>> sample_rollouts(bandit, np.full((2, 1, 1, 2), 0.5), draw).codes.shape
         (2, 1, 3)
     """
-    shape, lead = model.shape, logp.shape[:-3]
+
+    codes: IntArray
+    rewards: FloatArray
+    advantages: FloatArray
+
+
+def sample_rollouts(model: PolicyModel, p: FloatArray, draw: PolicyDraw) -> Rollouts:
+    """The rollouts under the probabilities p, [..., n, X, S, V]."""
+    shape, lead = model.shape, p.shape[:-3]
     grouped = (*lead, model.groups, model.group_size)
     per_rollout = np.repeat(draw.prompts_r, model.group_size, axis=-1)
-    p = np.exp(logp)
-    codes = sample_paths(p, per_rollout, draw.uniforms, shape)
+    rows = shape.prompts * shape.states
+    trajectory = np.arange(math.prod(lead), dtype=np.int64).reshape(*lead, 1)
+    start = per_rollout * shape.states
+    codes = sample_paths(cumulative(p), trajectory * rows + start, start, draw.uniforms, shape)
     rewards = model.rewards(codes, draw)
     if model.advantage == EXACT_BASELINE:
         value = (model.sequence_law(p).chance * np.asarray(model.levels)).sum(axis=-1)
@@ -134,24 +163,84 @@ def sample_observation(model: PolicyModel, logp: FloatArray, draw: PolicyDraw) -
     else:
         relative = relative_advantages(rewards.reshape(grouped), model.advantage)
         advantages = relative.reshape(rewards.shape)
-    size = math.prod(shape.table)
-    row = np.arange(math.prod(lead), dtype=np.int64).reshape(*lead, 1, 1) * size
-    flat, place_r = logp.reshape(-1), codes + row
-    at_tokens = entropy(logp).reshape(-1).take(place_r // shape.actions)
+    return Rollouts(codes, rewards.reshape(grouped), advantages)
+
+
+def observation(
+    model: PolicyModel, logp: FloatArray, rollouts: Rollouts, draw: PolicyDraw
+) -> Observation:
+    """The step's sequences with their log-probabilities; logp [..., n, X, S, V].
+
+    Examples:
+        >>> from simulations.models.bandit import Bandit
+        >>> bandit = Bandit(contexts=1, arms=2, groups=1, group_size=3)
+        >>> draw = bandit.draw(np.random.default_rng(0), 2, 0)
+        >>> p = np.full((2, 1, 1, 2), 0.5)
+        >>> observation(bandit, np.log(p), sample_rollouts(bandit, p, draw), draw).logprob_r.shape
+        (2, 1, 3)
+    """
+    shape, lead = model.shape, logp.shape[:-3]
+    row = np.arange(math.prod(lead), dtype=np.int64).reshape(*lead, 1, 1) * math.prod(shape.table)
+    flat, codes = logp.reshape(-1), rollouts.codes
+    place = codes + row
+    at_tokens = entropy(logp).reshape(-1).take(place // shape.actions)
     reference = constants(model).reference_logp.reshape(-1)
     return Observation(
         demonstrations=draw.expert_codes,
         rollouts=codes,
         logprob_s=flat.take(draw.expert_codes + row),
-        logprob_r=flat.take(place_r),
+        logprob_r=flat.take(place),
         ref_logprob_s=reference.take(draw.expert_codes),
         ref_logprob_r=reference.take(codes),
-        advantages=advantages,
-        rewards=rewards.reshape(grouped),
+        advantages=rollouts.advantages,
+        rewards=rollouts.rewards,
         entropy=at_tokens.reshape(*lead, -1).mean(axis=-1),
         prompts_s=draw.prompts_s,
         prompts_r=draw.prompts_r,
     )
+
+
+class PolicyReadings(NamedTuple):
+    """What controllers may read of a step, computed when one of them does.
+
+    Args:
+        model: The model.
+        logits: The table of logits, [..., n, X, S, V].
+        rollouts: The rollouts.
+        draw: The step's random numbers.
+
+    Examples:
+        >>> from simulations.models.bandit import Bandit
+        >>> bandit = Bandit()
+        >>> rng = np.random.default_rng(0)
+        >>> theta = np.stack([bandit.start(rng, 3)] * 4)
+        >>> sample = bandit.sample(theta, 0, bandit.draw(rng, 3, 0))
+        >>> sample.statistics(GACConfig.released(), [1, 3]).delta_g2.shape
+        (2, 3)
+    """
+
+    model: PolicyModel
+    logits: FloatArray
+    rollouts: Rollouts
+    draw: PolicyDraw
+
+    def proxies(self, config: GACConfig, controllers: Sequence[int] | None = None) -> Proxies:
+        """:func:`observed_proxies`, of the controllers at these places, or of all."""
+        logits, rollouts = self.logits, self.rollouts
+        if controllers is not None:
+            places = list(controllers)
+            logits = logits[places]
+            codes, rewards, advantages = rollouts
+            rollouts = Rollouts(codes[places], rewards[places], advantages[places])
+        logp = log_softmax(logits)
+        return observed_proxies(config, observation(self.model, logp, rollouts, self.draw))
+
+    def signals(self, names: Collection[str]) -> Signals:
+        """:func:`observed_signals`, as far as they are asked for."""
+        if not {"kl", "entropy", "solved", "any_rewarded"} & set(names):
+            return Signals()
+        logp = log_softmax(self.logits)
+        return observed_signals(observation(self.model, logp, self.rollouts, self.draw))
 
 
 def sequence_scores(table: FloatArray, codes: IntArray) -> FloatArray:

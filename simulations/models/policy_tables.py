@@ -14,7 +14,7 @@ import numpy as np
 
 from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray, IntArray
-from simulations.models.softmax import log_softmax
+from simulations.models.softmax import cumulative, log_softmax
 
 if TYPE_CHECKING:
     from simulations.models.policy import PolicyModel
@@ -94,6 +94,7 @@ class Constants(NamedTuple):
         reference_logp: Log-probabilities of the reference policy, [X, S, V], nats.
         expert: The expert's probabilities, [X, S, V].
         expert_joint: Expected uses of each pair by the expert, [X, S, V].
+        expert_edges: Cumulative probabilities of the expert, [V - 1, X S].
 
     Examples:
         >>> from simulations.models.bandit import Bandit
@@ -104,6 +105,7 @@ class Constants(NamedTuple):
     reference_logp: FloatArray
     expert: FloatArray
     expert_joint: FloatArray
+    expert_edges: FloatArray
 
 
 @lru_cache(maxsize=64)
@@ -121,6 +123,7 @@ def constants(model: PolicyModel) -> Constants:
         reference_logp=frozen(log_softmax(model.logits(model.reference()))),
         expert=frozen(expert),
         expert_joint=frozen(visits[..., None] * expert),
+        expert_edges=frozen(cumulative(expert)),
     )
 
 

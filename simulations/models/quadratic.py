@@ -10,12 +10,14 @@ The bowls themselves are in `quadratic_bowls`, the moments of SGD in `quadratic_
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from gac_ref import Proxies
+from gac_ref import GACConfig, Proxies
 from gac_ref._typing import ArrayLike, FloatArray
 from gac_ref.baselines import Signals
 from gac_ref.errors import fail
@@ -158,6 +160,11 @@ class Quadratic:
         return True
 
     @property
+    def tokens(self) -> bool:
+        """Gradients only: every GAC variant reads the same gradient-space values."""
+        return False
+
+    @property
     def units(self) -> dict[str, str]:
         """Unit of each outcome."""
         return {"loss": "loss", "loss_s": "loss", "loss_r": "loss", "distance": "parameter"}
@@ -270,7 +277,7 @@ class Quadratic:
         scale = np.sqrt(np.array([self.sigma_s2, self.sigma_r2]) / self.dimension)
         return constant(np.repeat(scale[:, None, None], self.dimension, axis=-1))
 
-    def truth(self, theta: FloatArray, step: int) -> Truth:
+    def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
         """Exact values at theta [..., d]."""
         theta = point(self, theta)
         g_s, g_r = self._bowls.gradients(theta)
@@ -291,9 +298,6 @@ class Quadratic:
         theta = point(self, theta)
         draw_matches(self, theta, len(draw.noise_s))
         grad_s, grad_r = self._bowls.gradients(theta)
-        exact = self.proxy == "exact"
-        # The exact disagreement is that of the truths, the estimated one that of the samples.
-        delta_g2 = distance2(grad_s, grad_r) if exact else None
         for gradient, bias, noise in (
             (grad_s, self.bias_s, draw.noise_s),
             (grad_r, self.bias_r, draw.noise_r),
@@ -301,16 +305,24 @@ class Quadratic:
             if bias:
                 gradient += bias / math.sqrt(self.dimension)
             gradient += noise
-        if delta_g2 is not None:
-            lead = delta_g2.shape
-            proxies = Proxies(np.full(lead, self.sigma_s2), np.full(lead, self.sigma_r2), delta_g2)
-            return Sample(grad_s, grad_r, Signals(proxies=proxies))
-        if draw.sigma_s2 is None or draw.sigma_r2 is None or draw.kappa is None:
+        if self.proxy == "estimated" and draw.kappa is None:
             fail("Quadratic: the draw has no estimates; pass one that this problem has drawn")
-        noise_in_it = draw.sigma_s2 + draw.sigma_r2 - 2.0 * draw.kappa
-        delta_g2 = distance2(grad_s, grad_r) - noise_in_it
-        proxies = Proxies(draw.sigma_s2, draw.sigma_r2, delta_g2)
-        return Sample(grad_s, grad_r, Signals(proxies=proxies))
+
+        def statistics(config: GACConfig, controllers: Sequence[int] | None = None) -> Proxies:
+            def of(values: FloatArray) -> FloatArray:
+                return values if controllers is None else values[list(controllers)]
+
+            if self.proxy == "exact":
+                delta_g2 = distance2(*self._bowls.gradients(of(theta)))
+                return Proxies(self.sigma_s2, self.sigma_r2, delta_g2)
+            assert draw.sigma_s2 is not None
+            assert draw.sigma_r2 is not None
+            assert draw.kappa is not None
+            noise_in_it = draw.sigma_s2 + draw.sigma_r2 - 2.0 * draw.kappa
+            delta_g2 = distance2(of(grad_s), of(grad_r)) - noise_in_it
+            return Proxies(draw.sigma_s2, draw.sigma_r2, delta_g2)
+
+        return Sample(grad_s, grad_r, Signals(), statistics)
 
     def outcomes(self, theta: FloatArray, step: int) -> dict[str, FloatArray]:
         """Target loss, the two losses, and the distance from the target's minimum."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -172,6 +173,11 @@ class Regression:
         return True
 
     @property
+    def tokens(self) -> bool:
+        """There are labels and no tokens: neither log-probabilities nor advantages."""
+        return False
+
+    @property
     def units(self) -> dict[str, str]:
         """Unit of each outcome."""
         loss = "label^2" if self.link == "linear" else "nat"
@@ -242,7 +248,7 @@ class Regression:
             return RegressionDraw(rows_s, rows_s)
         return RegressionDraw(rows_s, rng.integers(self.examples, size=(n, self.batch_r)))
 
-    def truth(self, theta: FloatArray, step: int) -> Truth:
+    def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
         """Exact values at theta [..., d]."""
         theta, data = point(self, theta), self.data
         fitted = mean_function(self.link, logits(theta, data.columns))

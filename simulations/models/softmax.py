@@ -6,18 +6,22 @@ a fresh array only, so the bits of one row do not depend on how many rows there 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gac_ref._typing import FloatArray, IntArray
 
 __all__ = [
     "choose",
+    "cumulative",
     "entropy",
     "inverse_cdf",
     "kl_divergence",
     "log_softmax",
     "row_sum",
     "score_table",
+    "softmax",
 ]
 
 SHORT = 16
@@ -75,6 +79,34 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     return np.asarray(shifted - np.log(row_sum(np.exp(shifted)))[..., None])
 
 
+def softmax(logits: FloatArray) -> FloatArray:
+    r"""Probabilities :math:`e^{z_v - \max z} / \sum_w e^{z_w - \max z}`.
+
+    Args:
+        logits: z, [..., V], finite.
+
+    Returns:
+        [..., V], each row summing to 1 up to rounding.
+
+    Examples:
+        >>> softmax(np.array([1000.0, 1000.0])).tolist()
+        [0.5, 0.5]
+    """
+    width = logits.shape[-1]
+    # Columns first: V contiguous passes over the rows beat one over short rows.
+    columns = np.array(logits.reshape(-1, width).T, order="C")
+    highest = columns[0].copy()
+    for v in range(1, width):
+        np.maximum(highest, columns[v], out=highest)
+    columns -= highest
+    np.exp(columns, out=columns)
+    total = columns[0].copy()
+    for v in range(1, width):
+        total += columns[v]
+    columns /= total
+    return np.ascontiguousarray(columns.T).reshape(logits.shape)
+
+
 def entropy(logp: FloatArray) -> FloatArray:
     r"""Entropy :math:`-\sum_v p_v \ln p_v` in nats, [...], >= 0.
 
@@ -127,7 +159,11 @@ def score_table(joint: FloatArray, p: FloatArray) -> FloatArray:
         >>> score_table(np.array([1.0, 0.0]), np.array([0.25, 0.75])).tolist()
         [0.75, -0.75]
     """
-    return np.asarray(joint - row_sum(joint)[..., None] * p)
+    total = row_sum(joint)
+    out: FloatArray = np.empty(np.broadcast_shapes(joint.shape, p.shape))
+    for v in range(out.shape[-1]):  # by column: a broadcast over a short last axis costs twice
+        np.subtract(joint[..., v], total * p[..., v], out=out[..., v])
+    return out
 
 
 def inverse_cdf(p: FloatArray, uniform: FloatArray) -> IntArray:
@@ -146,32 +182,43 @@ def inverse_cdf(p: FloatArray, uniform: FloatArray) -> IntArray:
         >>> inverse_cdf(np.array([0.25, 0.75]), np.array([0.0, 0.2499, 0.25, 0.99])).tolist()
         [0, 0, 1, 1]
     """
-    cumulative = np.cumsum(p, axis=-1)
-    rows = np.arange(cumulative[..., 0].size, dtype=np.int64).reshape(cumulative.shape[:-1])
-    return choose(cumulative, rows, uniform)
+    edges = cumulative(p)
+    rows = np.arange(math.prod(p.shape[:-1]), dtype=np.int64).reshape(p.shape[:-1])
+    return choose(edges, rows, uniform)
 
 
-def choose(cumulative: FloatArray, rows: IntArray, uniform: FloatArray) -> IntArray:
-    """As :func:`inverse_cdf`, with each number's row of the table given by its index.
+def cumulative(p: FloatArray) -> FloatArray:
+    """The first V - 1 cumulative sums of each row, [V - 1, rows]; rows are the leading axes.
+
+    Examples:
+        >>> cumulative(np.array([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]])).tolist()
+        [[0.5, 0.0], [0.75, 0.5]]
+    """
+    width = p.shape[-1]
+    edges = np.array(p.reshape(-1, width)[:, : width - 1].T, order="C")
+    for v in range(1, width - 1):
+        edges[v] += edges[v - 1]
+    return edges
+
+
+def choose(edges: FloatArray, rows: IntArray, uniform: FloatArray) -> IntArray:
+    """As :func:`inverse_cdf`, with each number's row given by its index.
 
     Args:
-        cumulative: Cumulative probabilities, [..., V], contiguous.
-        rows: Index of the row among all leading axes flattened, [N...].
+        edges: What `cumulative` gave, [V - 1, rows].
+        rows: Index of the row, [N...].
         uniform: In [0, 1); broadcasts with `rows`.
 
     Returns:
         Outcomes, of the broadcast shape.
 
     Examples:
-        >>> table = np.array([[0.5, 1.0], [0.1, 1.0]])
-        >>> choose(table, np.array([1, 0, 1]), np.array([0.2, 0.2, 0.05])).tolist()
+        >>> edges = cumulative(np.array([[0.5, 0.5], [0.1, 0.9]]))
+        >>> choose(edges, np.array([1, 0, 1]), np.array([0.2, 0.2, 0.05])).tolist()
         [1, 0, 0]
     """
-    width = cumulative.shape[-1]
-    flat = cumulative.reshape(-1)
-    place = rows * width
     chosen = np.zeros(np.broadcast_shapes(rows.shape, uniform.shape), dtype=np.int64)
     # V - 1 passes over the numbers: a reduction over a short last axis would cost more.
-    for offset in range(width - 1):
-        chosen += uniform >= flat.take(place + offset)
+    for edge in edges:
+        chosen += uniform >= edge.take(rows)
     return chosen

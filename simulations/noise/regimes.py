@@ -35,6 +35,17 @@ class Regime(ABC):
             GACError: A step that is negative or not whole.
         """
 
+    def of_seeds(self, step: int, rng: np.random.Generator, n: int) -> FloatArray | float:
+        """The value at one step for each of n seeds, [n], or one number where all have the same.
+
+        Args:
+            step: The step, >= 0.
+            rng: The generator that draws for these seeds; nothing is taken from it, but a regime
+                that wanders has a path of its own for each seed of each generator.
+            n: Seeds.
+        """
+        return float(self.at(step))
+
     @property
     @abstractmethod
     def lowest(self) -> float:
@@ -289,6 +300,13 @@ class Product(Regime):
         value = self.parts[0].at(steps)
         for part in self.parts[1:]:
             value = value * part.at(steps)
+        return value
+
+    def of_seeds(self, step: int, rng: np.random.Generator, n: int) -> FloatArray | float:
+        """The product of the parts' values."""
+        value = self.parts[0].of_seeds(step, rng, n)
+        for part in self.parts[1:]:
+            value = value * part.of_seeds(step, rng, n)
         return value
 
     @property

@@ -75,6 +75,9 @@ class SyntheticGradients:
     Raises:
         GACError: A field is invalid, or the dimensions do not match.
 
+    A level that wanders follows the path of its own seed, the same in all trajectories: the exact
+    moments at a step are computed once. `simulations.models.NoisyQuadratic` has a path each.
+
     Examples:
         >>> from simulations.noise import Isotropic, Ramp
         >>> problem = SyntheticGradients(
@@ -136,6 +139,11 @@ class SyntheticGradients:
         return self.noise.dimension
 
     @property
+    def tokens(self) -> bool:
+        """Gradients only: every GAC variant reads the same gradient-space values."""
+        return False
+
+    @property
     def exact(self) -> bool:
         """Whether `truth` is exact at every step; decided at step 0, see `truth_error`."""
         return self.truth_error(0) == 0.0
@@ -158,7 +166,7 @@ class SyntheticGradients:
         """The noise's draws for m samples of n seeds, leading axes [n, m]."""
         return self.noise.draw(rng, (n, self.samples))
 
-    def truth(self, theta: FloatArray, step: int) -> Truth:
+    def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
         """Exact values, the same at every theta [..., d]."""
         script = _script(self, step)
         one = _moments(self, script)

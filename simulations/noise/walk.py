@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,10 @@ BLOCK = 4096
 """Steps of a path made at once; a long horizon keeps a few blocks and one number for each other."""
 
 
+STRIDE = 64
+"""Steps of the seeds' paths made at once."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RandomWalk(Regime):
     r"""A random walk around a level, of the value or of its logarithm.
@@ -31,9 +36,10 @@ class RandomWalk(Regime):
 
     .. math:: \mathrm{Var}\, u_t = s^2 \sum_{i<t} (1 - \theta)^{2i}
 
-    The path is a pure function of the fields: all trajectories of a study see the same one, and
-    its value at a step does not depend on which steps were asked for before. Another `seed` is
-    another path; `path` takes the draws from the caller.
+    `at` is one path, a pure function of the fields: its value at a step does not depend on which
+    steps were asked for before, and another `seed` is another path. `of_seeds` has a path for each
+    seed of a generator, a pure function of the fields and of what the generator was seeded with,
+    so that no grouping of the seeds can change it. `path` takes the draws from the caller.
 
     Args:
         level: :math:`x_0`, the value at step 0 and the median of all; > 0 where geometric.
@@ -98,6 +104,22 @@ class RandomWalk(Regime):
             walk[here] = _block(self.seed, 1.0 - self.reversion, int(block))[t[here] % BLOCK]
         return self._value(self.spread * walk)
 
+    def of_seeds(self, step: int, rng: np.random.Generator, n: int) -> FloatArray:
+        """The values of the paths of the n seeds that `rng` draws for, [n].
+
+        Examples:
+            >>> walk, rng = RandomWalk(), np.random.default_rng(3)
+            >>> walk.of_seeds(0, rng, 2).tolist(), len(set(walk.of_seeds(9, rng, 4).tolist()))
+            ([1.0, 1.0], 4)
+        """
+        whole_steps(step)
+        origin: Any = rng.bit_generator.seed_seq
+        key = (origin.entropy, *origin.spawn_key) if isinstance(origin.entropy, int) else None
+        if key is None:
+            fail(f"RandomWalk: the generator's seed {origin!r} is not a whole number; pass one")
+        paths = _paths(self.seed, 1.0 - self.reversion, key, n)
+        return self._value(self.spread * paths.at(step))
+
     def path(self, draws: ArrayLike) -> FloatArray:
         """The paths of the caller's standard normals, [..., T] to [..., T + 1]."""
         xi = np.asarray(draws, dtype=np.float64)
@@ -108,6 +130,44 @@ class RandomWalk(Regime):
 
     def _value(self, walk: FloatArray) -> FloatArray:
         return np.asarray(self.level * np.exp(walk) if self.geometric else self.level + walk)
+
+
+class _Paths:
+    """Unit-spread walks of n seeds; a few steps of them are kept, wherever one looks."""
+
+    def __init__(self, seed: int, persistence: float, key: tuple[int, ...], n: int) -> None:
+        self._seed, self._persistence, self._key, self._n = seed, persistence, key, n
+        self._restart()
+
+    def _restart(self) -> None:
+        self._chunk, self._exit = -1, np.zeros(self._n)
+        self._kept = np.empty((0, self._n))
+
+    def at(self, step: int) -> FloatArray:
+        """The walks at a step, [n]; going on is cheap, going back starts again."""
+        chunk, place = divmod(step, STRIDE)
+        if chunk < self._chunk:
+            self._restart()
+        while self._chunk < chunk:
+            self._advance()
+        kept: FloatArray = self._kept[place]
+        return kept
+
+    def _advance(self) -> None:
+        self._chunk += 1
+        entropy, *spawned = self._key
+        stream = np.random.SeedSequence(entropy, spawn_key=(*spawned, self._seed, self._chunk))
+        xi = np.random.Generator(np.random.Philox(stream)).standard_normal((STRIDE, self._n))
+        walk, u = np.empty_like(xi), self._exit
+        for t in range(STRIDE):
+            walk[t] = u
+            u = self._persistence * u + xi[t]
+        self._kept, self._exit = walk, u
+
+
+@lru_cache(maxsize=512)
+def _paths(seed: int, persistence: float, key: tuple[int, ...], n: int) -> _Paths:
+    return _Paths(seed, persistence, key, n)
 
 
 @lru_cache(maxsize=16)

@@ -23,8 +23,14 @@ import numpy as np
 
 from gac_ref._typing import AnyArray
 from gac_ref.errors import GACError, fail
-from simulations.cell import Cell, cell_name
-from simulations.files import Damaged, clear_leftovers, read_arrays, replace_file, write_arrays
+from simulations.sweeps.cell import Cell, cell_name
+from simulations.sweeps.files import (
+    Damaged,
+    clear_leftovers,
+    read_arrays,
+    replace_file,
+    write_arrays,
+)
 
 try:
     import fcntl

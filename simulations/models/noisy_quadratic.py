@@ -7,21 +7,21 @@ the first one's landscape under the second one's noise.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from gac_ref import Proxies
+from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray
 from gac_ref.baselines import Signals
 from gac_ref.baselines._fields import whole
 from gac_ref.errors import fail
 from simulations.models.quadratic import Quadratic
+from simulations.models.quadratic_bowls import dot
 from simulations.noise import Constant, Independent, PairNoise, Regime
-from simulations.observe import inner
 from simulations.problem import Sample, Truth
 
 __all__ = ["NoisyDraw", "NoisyQuadratic"]
@@ -36,6 +36,8 @@ class NoisyDraw(NamedTuple):
         sigma_s2: Estimate of sigma_s2, [n].
         sigma_r2: Estimate of sigma_r2, [n].
         kappa: Estimate of kappa, [n].
+        level_s: Factor on the variance of the SFT noise, [n] or the same number for all.
+        level_r: Factor on the variance of the RL noise, [n] or the same number for all.
     """
 
     noise_s: FloatArray
@@ -43,6 +45,8 @@ class NoisyDraw(NamedTuple):
     sigma_s2: FloatArray
     sigma_r2: FloatArray
     kappa: FloatArray
+    level_s: FloatArray | float
+    level_r: FloatArray | float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,10 @@ class NoisyQuadratic:
         G_k = \frac1m \sum_{i=1}^m x_{k,i}, \qquad \sigma_k^2 = \ell_k(t)\,E|\epsilon_k|^2
 
     Controllers see the unbiased gradient-space estimates of :func:`gac_ref.gradient_oracle` from
-    the m paired samples. With a policy :math:`N(\theta, I)`, the KL to the policy at the mean
-    starting point is :math:`|\theta - \bar\theta_0|^2 / 2`; it is a signal and an outcome.
+    the m paired samples. There are no tokens: the choices by which GAC's variants take their
+    statistics have nothing to act on, and all variants read the same. With a policy
+    :math:`N(\theta, I)`, the KL to the policy at the mean starting point is
+    :math:`|\theta - \bar\theta_0|^2 / 2`; it is a signal and an outcome.
 
     Args:
         noise: Noise of both branches, independent of the gradient; it sets the dimension.
@@ -103,6 +109,7 @@ class NoisyQuadratic:
 
     name: ClassVar[str] = "noisy_quadratic"
     exact: ClassVar[bool] = True
+    tokens: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Validate."""
@@ -167,29 +174,38 @@ class NoisyQuadratic:
         """Noise of the batch means, and the estimates of its size, for n seeds."""
         m, zero = self.samples, np.zeros(self.dimension)
         e_s, e_r = self.noise.noise(self.noise.draw(rng, (n, m)), zero, zero)
-        scale_s = math.sqrt(m * float(self.level_s.at(step)))
-        scale_r = math.sqrt(m * float(self.level_r.at(step)))
+        level_s, level_r = (of.of_seeds(step, rng, n) for of in (self.level_s, self.level_r))
+        scale_s, scale_r = np.sqrt(m * np.asarray(level_s)), np.sqrt(m * np.asarray(level_r))
         mean_s, mean_r = (np.add.reduce(e, axis=1) / m for e in (e_s, e_r))
         off_s, off_r = e_s - mean_s[:, None], e_r - mean_r[:, None]
         pairs = ((off_s, off_s), (off_r, off_r), (off_s, off_r))
-        scatter = [inner(a.reshape(n, -1), b.reshape(n, -1)) / (m * (m - 1)) for a, b in pairs]
+        scatter = [dot(a.reshape(n, -1), b.reshape(n, -1)) / (m * (m - 1)) for a, b in pairs]
         return NoisyDraw(
-            scale_s * mean_s,
-            scale_r * mean_r,
+            scale_s[..., None] * mean_s,
+            scale_r[..., None] * mean_r,
             scale_s * scale_s * scatter[0],
             scale_r * scale_r * scatter[1],
             scale_s * scale_r * scatter[2],
+            level_s,
+            level_r,
         )
 
-    def truth(self, theta: FloatArray, step: int) -> Truth:
-        """Exact values at theta [..., d]."""
-        level_s, level_r = float(self.level_s.at(step)), float(self.level_r.at(step))
+    def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
+        """Exact values at theta [..., d].
+
+        A level that wanders has a path a seed, and its values are those of the draw; without one
+        they are those of the path of the regime's own seed.
+        """
+        if draw is None:
+            level_s, level_r = self.level_s.at(step), self.level_r.at(step)
+        else:
+            level_s, level_r = np.asarray(draw.level_s), np.asarray(draw.level_r)
         sigma_s2, sigma_r2, kappa = self._moments
         lead = theta.shape[:-1]
         return self._bowls.truth(theta, step)._replace(
-            sigma_s2=np.full(lead, level_s * sigma_s2),
-            sigma_r2=np.full(lead, level_r * sigma_r2),
-            kappa=np.full(lead, math.sqrt(level_s) * math.sqrt(level_r) * kappa),
+            sigma_s2=np.broadcast_to(level_s * sigma_s2, lead),
+            sigma_r2=np.broadcast_to(level_r * sigma_r2, lead),
+            kappa=np.broadcast_to(np.sqrt(level_s) * np.sqrt(level_r) * kappa, lead),
         )
 
     def sample(self, theta: FloatArray, step: int, draw: NoisyDraw) -> Sample:
@@ -197,10 +213,14 @@ class NoisyQuadratic:
         truth = self._bowls.truth(theta, step)
         grad_s = truth.g_s + truth.bias_s + draw.noise_s
         grad_r = truth.g_r + truth.bias_r + draw.noise_r
-        apart = grad_s - grad_r
-        delta_g2 = inner(apart, apart) - draw.sigma_s2 - draw.sigma_r2 + 2.0 * draw.kappa
-        proxies = Proxies(draw.sigma_s2, draw.sigma_r2, delta_g2)
-        return Sample(grad_s, grad_r, Signals(proxies=proxies, kl=self._kl(theta)))
+
+        def statistics(config: GACConfig, controllers: Sequence[int] | None = None) -> Proxies:
+            places = slice(None) if controllers is None else list(controllers)
+            apart = grad_s[places] - grad_r[places]
+            delta_g2 = dot(apart, apart) - draw.sigma_s2 - draw.sigma_r2 + 2.0 * draw.kappa
+            return Proxies(draw.sigma_s2, draw.sigma_r2, delta_g2)
+
+        return Sample(grad_s, grad_r, Signals(kl=self._kl(theta)), statistics)
 
     def outcomes(self, theta: FloatArray, step: int) -> dict[str, FloatArray]:
         """Those of the bowls, and the KL to the mean start."""
@@ -208,4 +228,4 @@ class NoisyQuadratic:
 
     def _kl(self, theta: FloatArray) -> FloatArray:
         away = theta - self._bowls.start_mean
-        return 0.5 * inner(away, away)
+        return 0.5 * dot(away, away)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gac_ref.errors import fail
-from simulations.streams import BLOCK
+from simulations.engine.streams import BLOCK
 
 __all__ = ["RunSettings"]
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from gac_ref import Moments
 from gac_ref._typing import AnyArray, FloatArray
-from simulations.settings import RunSettings
-from simulations.streams import BLOCK
+from simulations.engine.settings import RunSettings
+from simulations.engine.streams import BLOCK
 
 __all__ = ["Curves", "merge_curves"]
 

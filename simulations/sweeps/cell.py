@@ -15,14 +15,14 @@ from gac_ref import GACConfig, baselines
 from gac_ref import __version__ as core_version
 from gac_ref._typing import AnyArray
 from gac_ref.errors import fail
-from simulations.controllers import Controller
-from simulations.curves import merge_curves
-from simulations.engine import Chunk, Plan
-from simulations.outcomes import metric_units
-from simulations.provenance import computed_with
+from simulations.engine.controllers import Controller
+from simulations.engine.curves import merge_curves
+from simulations.engine.outcomes import metric_units
+from simulations.engine.run import Chunk, Plan
+from simulations.engine.settings import RunSettings
+from simulations.engine.streams import BLOCK
 from simulations.registry import build_problem
-from simulations.settings import RunSettings
-from simulations.streams import BLOCK
+from simulations.sweeps.provenance import computed_with
 
 __all__ = [
     "SCHEMA",
@@ -151,7 +151,7 @@ def compute_cell(
         the names of their axes.
 
     Examples:
-        >>> from simulations.controllers import build_controllers, describe
+        >>> from simulations.engine.controllers import build_controllers, describe
         >>> controllers = [describe(c) for c in build_controllers({"fixed": {}})]
         >>> tree = cell_configuration({"kind": "quadratic"}, controllers,
         ...                           RunSettings(horizon=2, seeds=70), 0)

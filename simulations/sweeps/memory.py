@@ -8,18 +8,20 @@ import os
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from gac_ref.baselines import Signals
 from gac_ref.errors import GACError, fail
-from simulations.cell import Cell, blocks_at_once
-from simulations.engine import Plan
-from simulations.observe import require_signals
-from simulations.outcomes import metric_units
-from simulations.streams import BLOCK
+from simulations.engine.observe import require_signals
+from simulations.engine.outcomes import metric_units
+from simulations.engine.run import Plan
+from simulations.engine.statistics import NOT_DUE
+from simulations.engine.streams import BLOCK
+from simulations.sweeps.cell import Cell, blocks_at_once
 
-__all__ = ["available_bytes", "cell_bytes", "check_before_start"]
+__all__ = ["Room", "available_bytes", "cell_bytes", "check_before_start"]
 
 ARRAYS = 12
 """Arrays of theta's shape that any problem has alive at once: theta, gradients and truths of both
@@ -35,9 +37,9 @@ def cell_bytes(plan: Plan) -> int:
     """Memory of one cell that any problem needs, bytes; traces alone depend on the horizon.
 
     Examples:
-        >>> from simulations.controllers import build_controllers
+        >>> from simulations.engine.controllers import build_controllers
         >>> from simulations.models.quadratic import Quadratic
-        >>> from simulations.settings import RunSettings
+        >>> from simulations.engine.settings import RunSettings
         >>> def size(horizon):
         ...     settings = RunSettings(horizon=horizon, seeds=64)
         ...     return cell_bytes(Plan(problem=Quadratic(), settings=settings,
@@ -76,17 +78,28 @@ def available_bytes() -> int | None:
     return max(min(limits), 0) if limits else None
 
 
-def check_before_start(
-    cells: Sequence[Cell], *, at_once: int = 1, available: int | None = None
-) -> int:
+class Room(NamedTuple):
+    """Memory that a study may use.
+
+    Args:
+        available: Bytes; None where nobody says.
+        where: Of what, for people.
+    """
+
+    available: int | None
+    where: str = "this machine"
+
+
+def check_before_start(cells: Sequence[Cell], *, at_once: int = 1, room: Room | None = None) -> int:
     """Refuse a study that cannot run: too little memory, or a signal that nobody gives.
 
     One step of a few seeds is tried, with a small batch, and its memory scaled up.
 
     Args:
         cells: The cells of the study.
-        at_once: How many run at the same time on this machine.
-        available: Bytes that can be had; None asks the system.
+        at_once: How many run at the same time in that room.
+        room: What can be had; None asks this machine. Where it is unknown, nothing is refused for
+            its size.
 
     Returns:
         The estimate, bytes.
@@ -94,14 +107,15 @@ def check_before_start(
     Raises:
         GACError: Gives the estimate, what there is, and what to lower; or names the signal.
     """
-    room = available_bytes() if available is None else available
+    room = Room(available_bytes()) if room is None else room
+    free = room.available
     largest = 0
     for cell in _distinct(cells):
         plan = cell.plan
         needed = cell_bytes(plan) * at_once
-        if room is None or needed <= room:
+        if free is None or needed <= free:
             needed += _trial_bytes(plan) * at_once
-        if room is not None and needed > room:
+        if free is not None and needed > free:
             settings = plan.settings
             batch = "".join(
                 f", {name} {getattr(plan.problem, name)}"
@@ -109,7 +123,8 @@ def check_before_start(
                 if hasattr(plan.problem, name)
             )
             fail(
-                f"this needs about {_text(needed)} of memory and {_text(room)} are free: "
+                f"this needs about {_text(needed)} of memory and {_text(free)} are free on "
+                f"{room.where}: "
                 f"{at_once} at once of {len(plan.controllers)} controllers x {plan.size} seeds x "
                 f"dimension {plan.problem.dimension}{batch}, horizon {settings.horizon} with a "
                 f"trace point every {settings.trace_interval} steps; lower one of these"
@@ -150,7 +165,10 @@ def _trial_bytes(plan: Plan) -> int:
     finally:
         if not traced:
             tracemalloc.stop()
-    require_signals(problem, sample.signals, plan.controllers)
+    signals = sample.signals if sample.on_demand is None else sample.on_demand(Signals._fields)
+    if sample.statistics is not None:
+        signals = signals._replace(proxies=NOT_DUE)
+    require_signals(problem, signals, plan.controllers)
     a_seed = drawn + sampled * len(plan.controllers)  # a draw is shared by the controllers
     return int(scale * a_seed / TRIAL_SEEDS * _seeds_at_once(plan))
 

@@ -11,7 +11,7 @@ from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray
 from gac_ref.baselines import HPT, SASR, Signals, SuperRL, reads
 from gac_ref.errors import fail
-from simulations.controllers import Controller
+from simulations.engine.controllers import Controller
 from simulations.problem import Problem, Truth
 
 __all__ = [
@@ -74,6 +74,7 @@ def observe(
     c: int,
     signals: Signals,
     *,
+    proxies: Proxies | None,
     derive: Callable[[str], FloatArray],
     uniform: FloatArray | None,
     previous_norm: FloatArray,
@@ -88,6 +89,7 @@ def observe(
         rule: The controller's rule.
         c: Its place on the first axis.
         signals: The model's signals, [C, n] or [n].
+        proxies: This controller's own statistics, [n]; None to read `signals.proxies`.
         derive: Gives a signal of `DERIVED` for this controller, [n].
         uniform: This step's coins, [n], or None where no rule reads them.
         previous_norm: Norm of the SFT gradient one step ago, [n]; NaN before.
@@ -100,6 +102,8 @@ def observe(
             found[name] = previous_norm
         elif name == "uniform":
             found[name] = uniform
+        elif name == "proxies" and proxies is not None:
+            found[name] = proxies
         elif given is not None:
             found[name] = _slice(name, given, c, controllers)
         elif name in DERIVED:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gac_ref._typing import AnyArray
-from simulations.backends import Backend, Job, serial
-from simulations.cell import Cell, compute_cell
-from simulations.files import Damaged
-from simulations.provenance import source_digest
-from simulations.store import FileCheckpoint, Store
-from simulations.study import Point, Study
+from simulations.sweeps.backends import Backend, Job, serial
+from simulations.sweeps.cell import Cell, compute_cell
+from simulations.sweeps.files import Damaged
+from simulations.sweeps.provenance import source_digest
+from simulations.sweeps.store import FileCheckpoint, Store
+from simulations.sweeps.study import Point, Study
 
 __all__ = ["CHECKPOINT_SECONDS", "Status", "compute_and_checkpoint", "run_study", "status_of"]
 

@@ -174,7 +174,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 
 
 @contextlib.contextmanager
-def dask_cluster(folder: Path, *, workers: int) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+def dask_cluster(
+    folder: Path, *, workers: int, options: tuple[str, ...] = ()
+) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """A scheduler and workers on loopback, each a process of its own."""
     file = folder / "scheduler.json"
     python = (sys.executable, "-m")
@@ -195,7 +197,17 @@ def dask_cluster(folder: Path, *, workers: int) -> Iterator[tuple[Path, subproce
         first = start([*scheduler, "--no-dashboard", "--scheduler-file", str(file)])
         wait_until(file.is_file, "the scheduler")
         for _ in range(workers):
-            start([*worker, "--nthreads", "1", "--no-dashboard", "--local-directory", str(folder)])
+            start(
+                [
+                    *worker,
+                    "--nthreads",
+                    "1",
+                    "--no-dashboard",
+                    "--local-directory",
+                    str(folder),
+                    *options,
+                ]
+            )
         waiting = (
             f"from distributed import Client; c = Client(scheduler_file={str(file)!r}, timeout=60);"
             f"c.wait_for_workers({workers}, timeout=60)"
@@ -240,6 +252,19 @@ def _is_worker(entry: Path, folder: Path) -> bool:
         nanny = Path(f"/proc/{parent}/cmdline").read_bytes()
         return b"spawn_main" in line and str(folder).encode() in nanny
     return False
+
+
+def test_what_does_not_fit_a_dask_worker_is_refused_before_the_start(
+    study: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("distributed")
+    options = ("--out", tmp_path / "store", "--set", "seeds_per_cell=6400000", "seeds=6400000")
+    limit = ("--memory-limit", "1 GiB")
+    with dask_cluster(tmp_path, workers=1, options=limit) as (file, _):
+        result = simulate("run", study, *options, "--scheduler", file)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "1 GiB are free on the Dask worker with least memory a thread" in result.stderr
 
 
 def test_a_scheduler_that_goes_away_is_one_line(

@@ -14,10 +14,10 @@ import numpy as np
 
 from gac_ref._typing import AnyArray
 from gac_ref.errors import fail
-from simulations.controllers import GRID_MARK
-from simulations.store import Store, StoreFull
-from simulations.study import Point, Study
-from simulations.summary import Values, hindsight, primary_metric, read_point
+from simulations.engine.controllers import GRID_MARK
+from simulations.sweeps.store import Store, StoreFull
+from simulations.sweeps.study import Point, Study
+from simulations.sweeps.summary import Values, hindsight, primary_metric, read_point
 
 __all__ = ["collect", "write_netcdf"]
 

@@ -6,7 +6,7 @@ trajectory (controllers, sums) happens for many tiles at once, which hides the c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ import numpy as np
 from gac_ref._typing import AnyArray, BoolArray, FloatArray
 from gac_ref.baselines import Signals
 from gac_ref.proxies import Proxies
-from simulations.observe import PER_PROMPT, inner
+from simulations.engine.observe import PER_PROMPT, inner
+from simulations.engine.statistics import Wanted, taken
+from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds
 from simulations.problem import Problem, Sample, Truth
-from simulations.streams import BLOCK, BlockStreams, concatenate, first_seeds
 
 __all__ = ["LIMIT", "Tile", "joined_signals"]
 
@@ -34,10 +35,17 @@ class Tile:
         blocks: Numbers of the blocks.
         seeds: t, how many of their seeds are wanted.
         controllers: C.
+        scratch: At least C t d numbers, which tiles may share: nothing in them outlives a call.
     """
 
     def __init__(
-        self, problem: Problem, root: int, blocks: Sequence[int], seeds: int, controllers: int
+        self,
+        problem: Problem,
+        root: int,
+        blocks: Sequence[int],
+        seeds: int,
+        controllers: int,
+        scratch: FloatArray,
     ) -> None:
         self.problem, self.seeds = problem, seeds
         self.streams = BlockStreams(root, blocks)
@@ -48,18 +56,27 @@ class Tile:
         # the order of later sums depend on the number of controllers.
         shape = (controllers, *self.theta0.shape)
         self.theta: FloatArray = np.array(np.broadcast_to(self.theta0, shape), order="C")
-        self._move = np.empty_like(self.theta)
+        self._move = scratch[: self.theta.size].reshape(shape)
         self._truth: Truth | None = None
+        self._draw: Any = None
 
-    def sample(self, step: int) -> Sample:
-        """Draw this step's random numbers and observe."""
+    def sample(
+        self, step: int, wanted: Sequence[Wanted], names: Collection[str]
+    ) -> tuple[Sample, list[Proxies] | None]:
+        """Draw this step's random numbers, observe, take what is wanted and the signals by name.
+
+        Here and now, while what they come from is in cache; it is not kept.
+        """
         self._truth = None
         draw = concatenate(
             [self.problem.draw(rng, BLOCK, step) for rng in self.streams.generators["draw"]]
         )
         if not self._whole:
             draw = first_seeds(draw, self.seeds)
-        return self.problem.sample(self.theta, step, draw)
+        self._draw = draw
+        sample = self.problem.sample(self.theta, step, draw)
+        signals = sample.signals if sample.on_demand is None else sample.on_demand(names)
+        return Sample(sample.grad_s, sample.grad_r, signals), taken(sample, wanted)
 
     def coins(self) -> FloatArray:
         """This step's uniform numbers for controllers that flip coins, [t]."""
@@ -70,12 +87,12 @@ class Tile:
     def truth(self, step: int) -> Truth:
         """Exact values for every controller, computed once a step."""
         if self._truth is None:
-            self._truth = self.problem.truth(self.theta, step)
+            self._truth = self.problem.truth(self.theta, step, self._draw)
         return self._truth
 
     def truth_of(self, c: int, step: int) -> Truth:
         """Exact values for one controller: the same bits as its part of the whole."""
-        return self.problem.truth(self.theta[c], step)
+        return self.problem.truth(self.theta[c], step, self._draw)
 
     def outcomes(self, step: int) -> dict[str, FloatArray]:
         """Outcomes by name, each [C, t]."""
@@ -101,10 +118,8 @@ class Tile:
             if frozen is not None:
                 move[frozen] = 0.0
             self.theta -= move
-            # One pass tells in nearly every step that all is well; NaN fails the comparison. Not
-            # by BLAS, whose threads would cost more than the pass.
-            flat = self.theta.reshape(-1)
-            if bool(inner(flat, flat) <= LIMIT**2):
+            # NaN fails both comparisons.
+            if self.theta.max() <= LIMIT and self.theta.min() >= -LIMIT:
                 return None
         bad: BoolArray = np.asarray(~(np.abs(self.theta) <= LIMIT).all(axis=-1))
         kept = np.nan_to_num(self.theta[bad], nan=LIMIT, posinf=LIMIT, neginf=-LIMIT)

@@ -21,12 +21,12 @@ import numpy as np
 
 from gac_ref._typing import AnyArray, FloatArray
 from gac_ref.errors import fail
-from simulations.controllers import GRID_MARK
-from simulations.curves import merge_curves
-from simulations.files import Damaged
+from simulations.engine.controllers import GRID_MARK
+from simulations.engine.curves import merge_curves
 from simulations.registry import suggest
-from simulations.store import Store
-from simulations.study import Point, Study
+from simulations.sweeps.files import Damaged
+from simulations.sweeps.store import Store
+from simulations.sweeps.study import Point, Study
 
 __all__ = [
     "CONFIDENCE",

@@ -19,24 +19,25 @@ from typing import Any
 
 import numpy as np
 
-from gac_ref import baselines
+from gac_ref import Proxies, baselines
 from gac_ref._typing import AnyArray, BoolArray, FloatArray
 from gac_ref.baselines import SASR
 from gac_ref.errors import fail
-from simulations.controllers import Controller
-from simulations.curves import Curves
-from simulations.observe import derive_signal, norms, observe, require_signals, uses
-from simulations.outcomes import Tally, risk_and_regret
+from simulations.engine.controllers import Controller
+from simulations.engine.curves import Curves
+from simulations.engine.observe import derive_signal, norms, observe, require_signals, uses
+from simulations.engine.outcomes import Tally, risk_and_regret
+from simulations.engine.settings import RunSettings
+from simulations.engine.statistics import NOT_DUE, separated, wanted_statistics
+from simulations.engine.streams import BLOCK
+from simulations.engine.tile import Tile, joined_signals
 from simulations.problem import Problem, Sample
-from simulations.settings import RunSettings
-from simulations.streams import BLOCK
-from simulations.tile import Tile, joined_signals
 
 __all__ = ["Chunk", "Plan"]
 
-TILE_ELEMENTS = 12_288
-"""Parameters in a tile, about: arrays of 96 KiB, of which a step's working set fits a second-level
-cache, and which the allocator hands out without asking the system for fresh pages."""
+TILE_ELEMENTS = 20_480
+"""Parameters in a tile, about: arrays of 160 KiB. Smaller ones fit the second-level cache better,
+and lose more to the cost of the calls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Plan:
 
     Examples:
         >>> from simulations.models.quadratic import Quadratic
-        >>> from simulations.controllers import build_controllers
+        >>> from simulations.engine.controllers import build_controllers
         >>> plan = Plan(problem=Quadratic(), controllers=build_controllers({"fixed": {}}),
         ...             settings=RunSettings(horizon=3, seeds=5))
         >>> chunk = Chunk(plan, plan.blocks)
@@ -109,10 +110,12 @@ class Chunk:
         width = max(1, TILE_ELEMENTS // (count * BLOCK * plan.problem.dimension))
         self.tiles: list[Tile] = []
         self._places: list[slice] = []  # of each tile on the axis of the seeds
+        scratch = np.empty(count * min(width * BLOCK, n) * plan.problem.dimension)
         for first in range(0, len(blocks), width):
             part, sizes = blocks[first : first + width], self.sizes[first : first + width]
             seeds = sum(sizes)
-            self.tiles.append(Tile(plan.problem, plan.settings.seed, part, seeds, count))
+            tile = Tile(plan.problem, plan.settings.seed, part, seeds, count, scratch)
+            self.tiles.append(tile)
             self._places.append(slice(first * BLOCK, first * BLOCK + seeds))
         # A rule that reads nothing gives all seeds the same weight: one number is enough.
         self.states = [
@@ -126,7 +129,8 @@ class Chunk:
         self.curves = Curves(
             plan.settings, curve_names, count, self.sizes, min(traced, self.sizes[0])
         )
-        self._coins = any("uniform" in uses(c.rule) for c in plan.controllers)
+        self._names = {name for c in plan.controllers for name in uses(c.rule)}
+        self._coins = "uniform" in self._names
         self._frozen: BoolArray | None = None
         self._checked = False
 
@@ -146,9 +150,14 @@ class Chunk:
 
     def _step(self) -> None:
         settings, step = self.plan.settings, self.step
-        samples = [tile.sample(step) for tile in self.tiles]
+        wanted = wanted_statistics(
+            self.plan.controllers, self.states, step, tokens=self.plan.problem.tokens
+        )
+        found = [tile.sample(step, wanted, self._names) for tile in self.tiles]
+        samples = [sample for sample, _ in found]
+        parts = [statistics for _, statistics in found if statistics is not None]
         rate = settings.rate(step)
-        mu = self._weights(samples, rate)
+        mu = self._weights(samples, separated(wanted, parts) if parts else None, rate)
         self.tally.weigh(mu, self._frozen)
         if step % settings.measure_every == 0:
             self._measure(mu)
@@ -162,11 +171,14 @@ class Chunk:
         if diverged:
             self._frozen = self.tally.frozen
 
-    def _weights(self, samples: list[Sample], rate: float) -> FloatArray:
+    def _weights(
+        self, samples: list[Sample], statistics: Mapping[int, Proxies] | None, rate: float
+    ) -> FloatArray:
         """One update of every controller: the weights to apply now, [C, n]."""
         signals = joined_signals(samples)
         if not self._checked:
-            require_signals(self.plan.problem, signals, self.plan.controllers)
+            given = signals if statistics is None else signals._replace(proxies=NOT_DUE)
+            require_signals(self.plan.problem, given, self.plan.controllers)
             self._checked = True
         coins = np.concatenate([tile.coins() for tile in self.tiles]) if self._coins else None
         mu = np.empty(self.shape)
@@ -179,6 +191,7 @@ class Chunk:
                 controller.rule,
                 c,
                 signals,
+                proxies=None if statistics is None else statistics.get(c, NOT_DUE),
                 derive=derive,
                 uniform=coins,
                 previous_norm=self.previous_norm[c],

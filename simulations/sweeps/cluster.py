@@ -12,13 +12,14 @@ import os
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gac_ref.errors import fail
-from simulations.backends import Backend, Job, count_attempt
+from simulations.sweeps.backends import Backend, Job, count_attempt
+from simulations.sweeps.memory import Room
 
-__all__ = ["dask"]
+__all__ = ["dask", "worker_room"]
 
 POLL = 0.02
 """Seconds between two looks at the jobs in flight; a cell takes seconds."""
@@ -38,15 +39,44 @@ def dask(address: str, *, timeout: float = 10.0) -> Backend:
     Raises:
         GACError: The scheduler does not answer, has no workers, or went away.
     """
-    is_file = os.path.isfile(address)
-    if not is_file and not address.startswith(("tcp://", "tls://")):
-        fail(f"--scheduler {address!r} is neither tcp://host:port nor a scheduler file; pass one")
+    is_file = _is_file(address)
 
     def run(function: Callable[..., Any], jobs: Iterator[Job]) -> Iterator[tuple[Job, Any]]:
         with _client(address, is_file, timeout) as client:
             yield from _drive(client, function, jobs, address, timeout)
 
     return run
+
+
+def worker_room(address: str, *, timeout: float = 10.0) -> Room:
+    """Memory for one cell on the worker that has least of it: its limit over its threads.
+
+    Raises:
+        GACError: As `dask`, when it runs.
+    """
+    with _client(address, _is_file(address), timeout) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+    return least_room(list(workers.values()))
+
+
+def least_room(workers: Sequence[Mapping[str, Any]]) -> Room:
+    """The smallest share of a thread; unknown as soon as one worker has no limit.
+
+    Examples:
+        >>> least_room([{"memory_limit": 8, "nthreads": 2}, {"memory_limit": 6, "nthreads": 1}])[0]
+        4
+        >>> least_room([{"memory_limit": 8, "nthreads": 2}, {"memory_limit": 0, "nthreads": 1}])[0]
+    """
+    shares = [int(w.get("memory_limit") or 0) // max(1, w["nthreads"]) for w in workers]
+    least = min(shares, default=0)
+    return Room(least or None, "the Dask worker with least memory a thread")
+
+
+def _is_file(address: str) -> bool:
+    is_file = os.path.isfile(address)
+    if not is_file and not address.startswith(("tcp://", "tls://")):
+        fail(f"--scheduler {address!r} is neither tcp://host:port nor a scheduler file; pass one")
+    return is_file
 
 
 @contextlib.contextmanager

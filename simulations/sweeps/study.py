@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gac_ref.errors import GACError, fail
-from simulations.cell import Cell, cell_configuration
-from simulations.controllers import build_controllers, describe
-from simulations.design import design_points
+from simulations.engine.controllers import build_controllers, describe
+from simulations.engine.settings import RunSettings
 from simulations.registry import build_problem, describe_problem, parameters, suggest
-from simulations.settings import RunSettings
+from simulations.sweeps.cell import Cell, cell_configuration
+from simulations.sweeps.design import design_points
 
 __all__ = ["FOLDER", "Point", "Study", "find_study", "studies"]
 
-FOLDER = Path(__file__).parent / "studies"
+FOLDER = Path(__file__).parents[1] / "studies"
 MOST_CELLS = 10_000
 """Of one point: each is a file."""
 
@@ -51,9 +51,9 @@ class Study:
         title: One line.
         problem: `kind` and fields of the problem.
         controllers: Declarations by name.
-        run: Fields of :class:`simulations.settings.RunSettings`.
+        run: Fields of :class:`simulations.engine.settings.RunSettings`.
         regimes: Name -> tables `problem` and `run` that are laid over the study's.
-        design: See :func:`simulations.design.design_points`.
+        design: See :func:`simulations.sweeps.design.design_points`.
         summary: `metrics` to print, the `primary` metric that picks the best fixed weight, and
             whether to `maximise` it.
         overrides: What the command line set; laid over everything else.

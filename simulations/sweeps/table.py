@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from simulations.study import Study
-from simulations.summary import CONFIDENCE, SHARES, Row
+from simulations.problem import Problem
+from simulations.sweeps.study import Study
+from simulations.sweeps.summary import CONFIDENCE, SHARES, Row
 
 __all__ = ["render"]
 
@@ -14,8 +15,20 @@ COLUMNS = 4
 """Regimes side by side; more start a new block, so that lines fit a terminal."""
 
 
-def render(study: Study, rows: Sequence[Row], *, versus: str | None = None) -> list[str]:
+def render(
+    study: Study,
+    rows: Sequence[Row],
+    *,
+    versus: str | None = None,
+    problems: Iterable[Problem] = (),
+) -> list[str]:
     r"""Lines of text.
+
+    Args:
+        study: What was run.
+        rows: Its summary.
+        versus: The controller that the estimates are differences from, if any.
+        problems: The problems of its points, for the footnotes.
 
     Examples:
         >>> study = Study(name="t", title="T")
@@ -41,6 +54,12 @@ def render(study: Study, rows: Sequence[Row], *, versus: str | None = None) -> l
         else ("Student t for means, Wilson for shares")
     )
     lines += ["", f"{CONFIDENCE:.0%} intervals over seeds: {kind}."]
+    without = sorted({problem.name for problem in problems if not problem.tokens})
+    if without and sum(table.get("kind") == "gac" for table in study.controllers.values()) > 1:
+        lines.append(
+            f"No tokens in {', '.join(without)}: all GAC variants read the same gradient-space "
+            "statistics, and differ in their guards alone."
+        )
     return lines
 
 

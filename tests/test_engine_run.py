@@ -3,57 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
+from _controllers import ALL_KINDS
 from _toy_problem import Toy
 
-from gac_ref import GACConfig, GACError, baselines, closed_form, risk
+from gac_ref import GACError, baselines, closed_form, risk
 from gac_ref._typing import AnyArray
-from simulations.controllers import Controller, build_controllers, describe
-from simulations.curves import merge_curves
-from simulations.engine import Chunk, Plan
-from simulations.outcomes import risk_and_regret
-from simulations.problem import Problem, Truth
-from simulations.settings import RunSettings
-from simulations.streams import BLOCK, BlockStreams
-from simulations.tile import LIMIT
+from simulations.engine.controllers import Controller, build_controllers
+from simulations.engine.curves import merge_curves
+from simulations.engine.run import Chunk, Plan
+from simulations.engine.settings import RunSettings
+from simulations.engine.streams import BLOCK, BlockStreams
+from simulations.engine.tile import LIMIT
+from simulations.problem import Problem
 
 LOOP_RTOL = 1e-11
 """A plain loop sums in another order; some hundred steps amplify a rounding of 1e-16 little."""
 
+
 MOMENT_RTOL = 1e-12
 """Merged against two-pass moments of a few hundred values."""
 
+
 GARBAGE = 500_000
 """Bytes that wait for the collector; one number a step and seed would be 4.6 million."""
-
-RISK_RTOL = 1e-12
-"""The same few products in another order."""
-
-ALL_KINDS: dict[str, dict[str, Any]] = {
-    "documented": {"kind": "gac"},
-    "released": {"kind": "gac", "variant": "released"},
-    "decoupled": {"kind": "gac", "variant": "decoupled"},
-    "kl_driven": {"kind": "gac", "alpha_mode": "kl"},
-    "sft_then_rl": {"switch_step": 9},
-    "linear": {"steps": 20},
-    "chord_mu": {},
-    "chord_phi": {},
-    "srft": {},
-    "kl_control": {},
-    "sasr": {"warmup_steps": 5},
-    "amft": {},
-    "inverse_variance": {},
-    "oracle_gac": {},
-    "mgda": {},
-    "pcgrad": {},
-    "imtl_g": {},
-    "grid": {"kind": "fixed_grid", "points": 3},
-}
 
 
 def plan(
@@ -195,32 +172,6 @@ def test_the_oracle_has_no_regret_and_every_fixed_weight_some() -> None:
     assert np.all(regret[1:] > 0.0)
 
 
-def test_regret_is_the_difference_of_exact_risks_with_bias_and_correlation() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        g_s, g_r, b_s, b_r = rng.normal(size=(4, 3))
-        s2, r2 = rng.exponential(size=2)
-        kappa = rng.uniform(-0.9, 0.9) * np.sqrt(s2 * r2)
-        truth = Truth(
-            g_s, g_r, np.asarray(s2), np.asarray(r2), np.sum((g_s - g_r) ** 2), kappa, b_s, b_r
-        )
-        mu, alpha = rng.uniform(size=2)
-
-        def exact(m: float, truth: Truth = truth, a: float = alpha) -> float:
-            error = (m - a) * (truth.g_s - truth.g_r) + m * truth.bias_s + (1 - m) * truth.bias_r
-            noise = m**2 * truth.sigma_s2 + (1 - m) ** 2 * truth.sigma_r2
-            return float(error @ error + noise + 2 * m * (1 - m) * truth.kappa)
-
-        value, regret, best = (float(x) for x in risk_and_regret(mu, truth, alpha))
-        np.testing.assert_allclose(value, exact(mu), rtol=RISK_RTOL)
-        np.testing.assert_allclose(
-            regret, exact(mu) - exact(best), rtol=RISK_RTOL, atol=RISK_RTOL * exact(mu)
-        )
-        grid = np.linspace(0.0, 1.0, 101)
-        assert exact(best) <= min(exact(m) for m in grid) * (1.0 + RISK_RTOL)
-        assert regret >= 0.0
-
-
 def test_curves_are_the_moments_over_all_seeds() -> None:
     whole_plan = plan(
         150, trace_seeds=64, trace_every=3, controllers={"documented": {"kind": "gac"}}
@@ -317,49 +268,6 @@ def test_a_controller_without_its_signal_is_refused_by_name() -> None:
         Chunk(bad, bad.blocks).advance(1)
 
 
-@pytest.mark.parametrize(
-    ("tables", "message"),
-    [
-        ({"x": {"kind": "nonsense"}}, "controller 'x': kind 'nonsense' is unknown"),
-        ({"fixed": {"nu": 0.1}}, "unknown parameter 'nu'"),
-        ({"fixed": {"mu": 1.5}}, "mu = 1.5 is outside"),
-        ({"sft_then_rl": {}}, "needs 'switch_step'"),
-        ({"gac": {"variant": "best"}}, "variant = 'best' is not one of"),
-        ({"gac": {"ema": 0.9}}, "unknown config field 'ema'"),
-        ({"g": {"kind": "fixed_grid", "points": 1}}, "points = 1"),
-        ({"a@b": {"kind": "fixed"}}, "'@' in its name"),
-        ({}, "no controllers"),
-    ],
-)
-def test_a_bad_controller_is_a_one_line_error(tables: dict[str, Any], message: str) -> None:
-    with pytest.raises(GACError, match=re.escape(message)) as caught:
-        build_controllers(tables)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "run",
-    [
-        {"horizon": 0},
-        {"seeds": 2.5},
-        {"learning_rate": 0.0},
-        {"learning_rate": float("nan")},
-        {"alpha": 1.5},
-        {"target_direction": "sideways"},
-        {"stop_at_target": True},
-        {"trace_every": 7},
-        {"seeds_per_cell": 100},
-        {"learning_rate_decay": -1.0},
-        {"seed": -1},
-        {"stop_at_target": 1},
-    ],
-)
-def test_a_bad_run_setting_is_a_one_line_error(run: dict[str, Any]) -> None:
-    with pytest.raises(GACError, match=f"run.{next(iter(run))}") as caught:
-        RunSettings(**run)
-    assert "\n" not in str(caught.value)
-
-
 def test_an_unknown_target_outcome_names_the_known_ones() -> None:
     bad = plan(64, target_outcome="reward")
     with pytest.raises(GACError, match="not an outcome of the problem; those are loss, distance"):
@@ -370,10 +278,3 @@ def test_two_controllers_of_one_name_are_refused() -> None:
     twice = (Controller("a", baselines.Fixed()), Controller("a", baselines.Fixed(mu=0.2)))
     with pytest.raises(GACError, match="'a' is named twice"):
         Plan(problem=Toy(), controllers=twice, settings=RunSettings())
-
-
-def test_a_description_has_every_field() -> None:
-    for controller in build_controllers(ALL_KINDS):
-        fields = {field.name for field in dataclasses.fields(controller.rule)}
-        assert fields <= describe(controller).keys()
-    assert describe(build_controllers({"gac": {}})[0])["ema_beta"] == GACConfig().ema_beta

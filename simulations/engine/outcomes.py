@@ -14,8 +14,8 @@ import numpy as np
 
 from gac_ref._typing import AnyArray, ArrayLike, BoolArray, FloatArray
 from gac_ref.errors import fail
+from simulations.engine.settings import RunSettings
 from simulations.problem import Truth
-from simulations.settings import RunSettings
 
 __all__ = ["Tally", "metric_units", "risk_and_regret"]
 

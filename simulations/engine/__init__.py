@@ -1,0 +1,1 @@
+"""One vectorised loop over seeds and controllers, under common random numbers."""

@@ -1,0 +1,63 @@
+"""The table: intervals against SciPy, means, paired differences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _studies import tiny
+from scipy import stats
+
+from simulations.sweeps.run import run_study
+from simulations.sweeps.store import Store
+from simulations.sweeps.summary import Row, mean_interval, read_point, share_interval, summarise
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+INTERVAL_RTOL = 1e-12
+"""Two implementations of one formula."""
+
+
+def test_intervals_agree_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(3.0, 2.0, size=17)
+    _, low, high = mean_interval(values)
+    expected = stats.t.interval(0.95, 16, values.mean(), stats.sem(values))
+    np.testing.assert_allclose((low, high), expected, rtol=INTERVAL_RTOL)
+    for count in (0, 3, 17):
+        _, low, high = share_interval((np.arange(17) < count).astype(float))
+        wilson = stats.binomtest(count, 17).proportion_ci(0.95, method="wilson")
+        np.testing.assert_allclose(
+            (low, high), (wilson.low, wilson.high), rtol=INTERVAL_RTOL, atol=1e-15
+        )
+
+
+def test_the_summary_is_what_the_seeds_say(store: Store) -> None:
+    points = run_study(tiny(), store)
+    rows = {
+        (row.controller, row.regime, row.metric): row for row in summarise(tiny(), points, store)
+    }
+    assert len(rows) == 3 * 2 * 2
+    values = read_point(points[1], store)
+    loss = values.metrics["loss_final"]
+    assert rows["gac", "noisy", "loss_final"] == Row(
+        "gac", "noisy", "loss_final", *mean_interval(loss[0]), 130
+    )
+    members = [i for i, name in enumerate(values.controllers) if name.startswith("grid@")]
+    assert rows["grid", "noisy", "loss_final"].estimate == min(loss[i].mean() for i in members)
+    assert rows["oracle_gac", "noisy", "regret"].high == 0.0
+
+
+def test_comparisons_are_paired(store: Store) -> None:
+    points = run_study(tiny(), store)
+    rows = summarise(tiny(), points, store, metrics=["loss_final"], versus="oracle_gac")
+    gac = next(row for row in rows if row[:2] == ("gac", "calm"))
+    loss = read_point(points[0], store).metrics["loss_final"]
+    assert gac[3:] == (*mean_interval(loss[0] - loss[1]), 130)
+    apart = mean_interval(loss[0])
+    assert gac.high - gac.low < apart[2] - apart[1]
