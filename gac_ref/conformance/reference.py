@@ -242,7 +242,8 @@ def _normalised_rows(
     row = branch.streams
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         spread = np.sqrt(np.diagonal(pooled.covariance))
-        u = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread)) * np.array([1.0, -1.0])
+        flat = np.asarray(constant) | (spread == 0.0)  # without a token there is no stream to flag
+        u = np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, spread)) * np.array([1.0, -1.0])
         total = np.einsum("i,nij,j->n", u, row.scatter, u)
         total = total + row.weight * ((row.mean - pooled.mean) @ u) ** 2
     count = row.weight + config.mask_eps
