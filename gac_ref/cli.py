@@ -1,7 +1,9 @@
-"""The command line: ``gac-ref replay``, ``gac-ref explain``; ``python -m gac_ref`` is the same.
+"""The command line: ``gac-ref replay``, ``explain``, and the commands that check a port
+(:mod:`gac_ref.conformance.cli`); ``python -m gac_ref`` is the same.
 
-Exit codes: 0 done; 1 ``--compare`` found a difference; 2 usage or data error, one line on stderr;
-130 interrupted; 141 the reader of the output went away.
+Exit codes: 0 done; 1 ``--compare`` found a difference, or a port diverges; 2 usage or data error,
+one line on stderr; 3 a port does not answer; 4 too few checks of a port were executed; 130
+interrupted; 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from gac_ref import __version__
 from gac_ref.authority import WEAK_AUTHORITY, authority
 from gac_ref.config import VARIANTS, GACConfig
+from gac_ref.conformance.cli import add_commands
 from gac_ref.errors import GACError, fail
 
 # What reads traces or draws is imported by the command that needs it, so that `--version` and a
@@ -116,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(explain, recorded=False)
     explain.add_argument("--format", choices=("text", "json"), default="text")
     explain.set_defaults(run=_explain)
+    add_commands(commands, _Parser)
     return parser
 
 
