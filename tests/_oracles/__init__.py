@@ -16,6 +16,9 @@ What follows which part of the specification (section numbers are those of metho
 ``guards``     section 4: smoothing, cap, blend, clip, KL-driven alpha
 ``controller`` the contract's "Order of one update", over every configuration axis
 ``authority``  section 4: steady-state gain of the guard recursion, found by running it
+``measures``   section 3, stage by stage: coefficients, one number a sequence, proxies, batch KL
+``objectives`` the tables of peers.md: group advantages; the loss of a micro-batch, its gradient
+``stages``     the contract's "Order of one update", every stage on its own, steps, trajectories
 =============  ====================================================================================
 
 Importing the package sets ``mpmath.mp.dps`` to 50.
@@ -30,9 +33,12 @@ from . import (
     exact,
     gradients,
     guards,
+    measures,
+    objectives,
     priors,
     risk,
     simplex,
+    stages,
     statistics,
 )
 
@@ -43,8 +49,11 @@ __all__ = [
     "exact",
     "gradients",
     "guards",
+    "measures",
+    "objectives",
     "priors",
     "risk",
     "simplex",
+    "stages",
     "statistics",
 ]
