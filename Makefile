@@ -1,7 +1,9 @@
 # make run    set up, replay the shipped recording, draw out/replay.png
 # make test   set up, lint, type-check, run all tests
 # make simulate  set up, compare the controllers in twelve noise regimes (a minute)
-# make bench  set up, measure the ratios in out/bench.json
+# make check-ports  set up with torch, check the ports in every dtype and over 2 and 3 ranks
+# make power  measure what the checks find: mutants, impostors, correct controls (minutes)
+# make bench  set up, measure the ratios in out/bench.json and out/bench_simulations.json
 # make record make the shipped recording again (needs torch and TRL; minutes)
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ BIN    := $(VENV)/bin
 TRACE  ?= simulations/recording/trace
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: run test lint simulate bench record lock clean
+.PHONY: run test lint simulate check-ports power bench record lock clean
 
 run: $(VENV)/.run
 	@mkdir -p out
@@ -25,9 +27,22 @@ lint: $(VENV)/.dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-bench: $(VENV)/.torch
+bench: $(VENV)/.torch $(VENV)/.sim
 	@mkdir -p out
 	@$(BIN)/python benchmarks/bench.py --out out/bench.json
+	@$(BIN)/python benchmarks/bench_simulations.py --out out/bench_simulations.json
+
+check-ports: $(VENV)/.torch
+	@mkdir -p out
+	@OMP_NUM_THREADS=1 $(BIN)/gac-ref check gac_ref.ports.torch:adapter --dtype all --ranks 2,3 \
+	  --jsonl out/check-torch.jsonl --html out/check-torch.html
+	@if command -v node >/dev/null; then \
+	  $(BIN)/gac-ref check "stdio: node gac_ref/ports/javascript/stdio.mjs" --dtype all; \
+	else echo "Node is not installed: the JavaScript port is not checked"; fi
+
+power: $(VENV)/.torch
+	@mkdir -p out
+	@$(BIN)/gac-ref power --markdown docs/power.md --format json > out/power.json
 
 simulate: $(VENV)/.sim
 	@$(BIN)/python -m simulations run default --workers 2 --out out/simulations
@@ -42,7 +57,7 @@ $(VENV)/bin/python:
 	@echo "setting up $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: requirements/run.lock | $(VENV)/bin/python
+$(VENV)/.run: requirements/run.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --require-hashes -r requirements/run.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
