@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gac_ref.ports.jax.adapter import adapter, adapter_x64
+    from gac_ref.ports.jax.port import adapter, adapter_x64
     from gac_ref.ports.jax.batch import Batch
     from gac_ref.ports.jax.controller import Info, State, init, update
 
@@ -27,8 +27,8 @@ _HOME = {
     "Batch": "batch",
     "Info": "controller",
     "State": "controller",
-    "adapter": "adapter",
-    "adapter_x64": "adapter",
+    "adapter": "port",
+    "adapter_x64": "port",
     "init": "controller",
     "update": "controller",
 }

@@ -90,7 +90,9 @@ def row_statistics(
     def total(values: jax.Array) -> jax.Array:
         # Selected before anything else is done to them: what lies in the padding is never read,
         # unless the configuration asks for the released product.
-        kept = values * mask if config.masking == "multiply" else jnp.where(mask, values, 0.0)
+        # (XLA makes a selection of a product with a mask; the product with 0 stays one.)
+        dropped = values * 0.0 if config.masking == "multiply" else 0.0
+        kept = jnp.where(mask, values, dropped)
         return kept.sum(axis=-1)
 
     def over_count(values: jax.Array) -> jax.Array:

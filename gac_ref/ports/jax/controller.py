@@ -35,11 +35,10 @@ class State(NamedTuple):
 
 def init(config: GACConfig) -> State:
     """The state before the first step; float64 where 64-bit mode is on, else float32."""
-    real = lambda value: jnp.asarray(float(value))  # noqa: E731
-    count = lambda value: jnp.asarray(value, jnp.int32)  # noqa: E731
+    reals = (config.init_mu, config.init_mu, config.alpha, 0.0, 0.0, 0.0)
+    counts = (0, 0, 0, -1)
     return State(
-        *(real(value) for value in (config.init_mu, config.init_mu, config.alpha, 0, 0, 0)),
-        *(count(value) for value in (0, 0, 0, -1)),
+        *(jnp.asarray(value) for value in reals), *(jnp.asarray(n, jnp.int32) for n in counts)
     )
 
 

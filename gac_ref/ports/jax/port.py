@@ -51,7 +51,9 @@ class JaxPort:
             ),
             "weight_ema": lambda x: controller.weight_ema(
                 self._config,
-                *(real(x[name]) for name in ("previous_mu", "previous_mu_ada", "mu_raw")),
+                real(x["previous_mu"]),
+                real(x["previous_mu_ada"]),
+                real(x["mu_raw"]),
                 jnp.asarray(x["not_ready"]),
             ),
             "prior_blend": lambda x: controller.prior_blend(
@@ -156,12 +158,10 @@ class JaxPort:
         return proxies(self._config, **columns, **flags)._asdict()
 
     def _statistics_ema(self, x: Values) -> Values:
-        fresh = Proxies(
-            *(real(x[name]) for name in Proxies._fields[:3]),
-            *(jnp.asarray(x[name]) for name in Proxies._fields[3:6]),
-            sigma_s2_floored=jnp.asarray(False),
-            sigma_r2_floored=jnp.asarray(False),
-        )
+        values = [real(x[name]) for name in Proxies._fields[:3]]
+        present = [jnp.asarray(x[name]) for name in Proxies._fields[3:6]]
+        floored = [jnp.asarray(False)] * 2  # not read by the EMA
+        fresh = Proxies(*values, *present, *floored)
         state = self._previous({"previous_mu": 0, "previous_mu_ada": 0, "previous_alpha": 0, **x})
         return controller.statistics_ema(self._config, state, fresh, x["step"])[1]
 
@@ -175,10 +175,13 @@ class JaxPort:
         )
 
     def _step(self, x: Values) -> Values:
-        return self._update(self._config, self._previous(x), self._batch(x), x["step"])[1]
+        info: Values = self._update(self._config, self._previous(x), self._batch(x), x["step"])[1]
+        return info
 
     def _trajectory(self, x: Values) -> Values:
-        self._state, info = self._update(self._config, self._state, self._batch(x), x["step"])
+        after = self._update(self._config, self._state, self._batch(x), x["step"])
+        self._state = after[0]
+        info: Values = after[1]
         return info
 
 

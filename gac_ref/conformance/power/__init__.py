@@ -1,0 +1,1 @@
+"""How strong the suite is: ports with known faults, impostors, and correct ports that differ."""
