@@ -39,6 +39,10 @@ check-ports: $(VENV)/.torch
 	@if command -v node >/dev/null; then \
 	  $(BIN)/gac-ref check "stdio: node gac_ref/ports/javascript/stdio.mjs" --dtype all; \
 	else echo "Node is not installed: the JavaScript port is not checked"; fi
+	@if command -v g++ >/dev/null; then \
+	  $(BIN)/python -m gac_ref.ports.cuda.build --host --out out/cuda && \
+	  $(BIN)/gac-ref check out/cuda/libgac_cuda_host.so --dtype all; \
+	else echo "g++ is not installed: the CUDA port is not checked"; fi
 
 power: $(VENV)/.torch
 	@mkdir -p out

@@ -192,8 +192,21 @@ class TestBetweenStages:
 
     def test_an_order_that_changes_nothing_explains_nothing(self) -> None:
         """Within the bounds, clip and cap commute: exchanging them agrees with any fault before."""
-        report = checked(fed(*WIRES["the step after"])(), ids=TRAJECTORIES)
-        assert report.origin == "prior_blend"
+        ids = [f"closed_form/{name}" for name in CONFIGS]
+        report = checked(fed(*WIRES["previous_alpha"])(), ids=[*ids, *TRAJECTORIES])
+        assert report.origin == "wiring"
+        assert "closed_form reads previous_alpha where alpha is due" in report.statement
+
+    def test_a_weight_that_is_not_the_last_one_is_no_exchange(self) -> None:
+        """The candidate returned as mu, every stage reported as it is."""
+
+        def step(self: Composed, values: Values) -> Values:
+            outputs = Composed.step(self, values)
+            return {**outputs, "mu": outputs["mu_candidate"]}
+
+        report = checked(faulty("Early", step=step)())
+        assert report.origin == "wiring"
+        assert "clip is right by itself, and wrong within a step" in report.statement
 
     @pytest.mark.parametrize("made", [lambda port: port(), tapped_only, black_box])
     @pytest.mark.parametrize(
@@ -262,13 +275,16 @@ class TestBetweenSteps:
 
         def run(self: Composed, stage: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
             outputs = dict(Composed.run(self, stage, inputs))
-            if stage == "trajectory":
-                outputs["mu_raw"] *= 1.0 + 2.0**-49
+            if stage == "trajectory" and inputs["step"] >= 2:
+                outputs["mu_ada"] *= 1.0 + 2.0**-50
             return outputs
 
-        report = checked(faulty("Slightly", run=run)())
+        # `held` feeds the applied weight back: its own last value may be anything.
+        kinds = ("weight_ema/held", "step/held", "trajectory/held-10", "trajectory/held-20")
+        report = checked(faulty("Slightly", run=run)(), ids=kinds)
         rows = {(row["stage"], row["mode"]): row for row in report.stages}
-        assert rows["closed_form", "consistent"]["failed"] > 0
+        assert rows["weight_ema", "consistent"]["failed"] > 0
+        assert report.origin == "state"
         assert "lost" not in report.statement
         assert "late" not in report.statement
 

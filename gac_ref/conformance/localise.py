@@ -137,8 +137,10 @@ def _between_steps(seen: Evidence) -> tuple[str | None, str]:
     if order:
         return "order", f"{order}: agrees on the first wrong step of every trajectory"
     if stage is not None and stage in seen.isolated and not _reads_state(stage):
-        there = [record for record in seen.first_bad if fails_at(record, stage)]
-        wired = explain_wiring(stage, there, [], precision)
+        steps = [record for run in seen.runs for record in run.steps]
+        there = [record for record in steps if fails_at(record, stage)]
+        right = [record for record in steps if not fails_at(record, stage)]
+        wired = explain_wiring(stage, there, right, precision)
         return "wiring", wired or f"{stage} is right by itself, and wrong within a step"
     if stage is not None and stage not in seen.isolated and not _reads_state(stage):
         return stage, _inconsistent(stage)

@@ -8,6 +8,7 @@ and on a sample of those that are right.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,18 +44,18 @@ _FIELDS: dict[str, Field] = {
 def explain_order(
     bad: Sequence[StepRecord], good: Sequence[StepRecord], precision: Precision
 ) -> str:
-    """Which of two stages runs too early, if exchanging stages explains mu; else ""."""
-    # A step whose mu follows from its raw weight in the right order says nothing about the order.
+    """Which of two stages runs too early, if exchanging stages explains the weights; else ""."""
+    # Weights that follow from the raw one in the right order say nothing about the order.
     if _agrees(lambda record: _in_order(record, CHAIN), bad, [], precision):
         return ""
     orders = sorted(itertools.permutations(range(len(CHAIN))), key=_inversions)[1:]
     for order in orders:
         names = [CHAIN[i] for i in order]
 
-        def value(record: StepRecord, names: Sequence[str] = names) -> Any:
+        def weights(record: StepRecord, names: Sequence[str] = names) -> dict[str, Any]:
             return _in_order(record, names)
 
-        if _agrees(value, bad, good, precision):
+        if _agrees(weights, bad, good, precision):
             early, late = next((a, b) for a, b in itertools.combinations(order, 2) if a > b)
             return f"{CHAIN[early]} runs before {CHAIN[late]}"
     return ""
@@ -94,33 +95,38 @@ def _base(record: StepRecord) -> dict[str, Any]:
     }
 
 
-def _in_order(record: StepRecord, order: Sequence[str]) -> Any:
+def _in_order(record: StepRecord, order: Sequence[str]) -> dict[str, Any]:
+    """What each stage returns if they run in that order, and the last weight as mu."""
     values = _base(record)
-    weight = values["mu_raw"]
+    weight = values.get("mu_raw", math.nan)  # a stand-in that the pack leaves out
+    found: dict[str, Any] = {}
     for stage in order:
         inputs = {**values, _WEIGHT_IN[stage]: weight}
-        weight = evaluate(stage, record.call.case.config, inputs)[_WEIGHT_OUT[stage]]
-    return weight
+        found |= evaluate(stage, record.call.case.config, inputs)
+        weight = found[_WEIGHT_OUT[stage]]
+    return {**found, "mu": weight}
 
 
 def _agrees(
-    mu: Callable[[StepRecord], Any],
+    explained: Callable[[StepRecord], Mapping[str, Any]],
     bad: Sequence[StepRecord],
     good: Sequence[StepRecord],
     precision: Precision,
 ) -> bool:
-    """Whether an explanation of mu holds on every step that it is tried on."""
+    """Whether an explanation of the weights holds on every step that it is tried on."""
     for record in (*bad[:_SAMPLE], *good[:_SAMPLE]):
-        if "mu" not in record.outputs:
-            continue
+        goals = {
+            goal.field.name: goal for targets in record.call.targets.values() for goal in targets
+        }
         try:
             with np.errstate(all="ignore"):
-                expected = mu(record)
+                expected = explained(record)
         except Exception:  # a value where it was never meant to be
             return False
-        goal = moved(record.call.mu, expected, precision)
-        if compare(goal, record.outputs["mu"]).ratio > 1.0:
-            return False
+        for name in expected.keys() & goals.keys() & record.outputs.keys():
+            goal = moved(goals[name], expected[name], precision)
+            if compare(goal, record.outputs[name]).ratio > 1.0:
+                return False
     return bool(bad)
 
 
@@ -174,12 +180,14 @@ def _downstream(
         if place in STAGES[stage].output_names:
             continue
 
-        def mu(record: StepRecord, name: str = name, other: Callable[..., Any] = other) -> Any:
+        def mu(
+            record: StepRecord, name: str = name, other: Callable[..., Any] = other
+        ) -> dict[str, Any]:
             values = _base(record)
             for current in _SCALARS[_SCALARS.index(stage) :]:
                 inputs = {**values, name: other(values)} if current == stage else values
                 values |= evaluate(current, record.call.case.config, inputs)
-            return values["mu"]
+            return {"mu": values["mu"]}
 
         if _agrees(mu, bad, good, precision):
             return f"{stage} reads {place} where {name} is due"

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gac_ref.ports.jax.port import adapter, adapter_x64
     from gac_ref.ports.jax.batch import Batch
     from gac_ref.ports.jax.controller import Info, State, init, update
+    from gac_ref.ports.jax.port import adapter, adapter_x64
 
 __all__ = ["Batch", "Info", "State", "adapter", "adapter_x64", "init", "update"]
 
