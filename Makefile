@@ -3,7 +3,7 @@
 # make simulate  set up, compare the controllers in twelve noise regimes (a minute)
 # make check-ports  set up with torch, check the ports in every dtype and over 2 and 3 ranks
 # make power  measure what the checks find: mutants, impostors, correct controls (minutes)
-# make bench  set up, measure the ratios in out/bench.json and out/bench_simulations.json
+# make bench  set up, measure speed: out/bench.json, bench_simulations.json, bench_conformance.json
 # make record make the shipped recording again (needs torch and TRL; minutes)
 
 PYTHON ?= python3
@@ -31,6 +31,7 @@ bench: $(VENV)/.torch $(VENV)/.sim
 	@mkdir -p out
 	@$(BIN)/python benchmarks/bench.py --out out/bench.json
 	@$(BIN)/python benchmarks/bench_simulations.py --out out/bench_simulations.json
+	@$(BIN)/python benchmarks/bench_conformance.py --out out/bench_conformance.json
 
 check-ports: $(VENV)/.torch
 	@mkdir -p out
