@@ -327,10 +327,10 @@ def test_the_guides_wrong_port_fails_as_the_guide_says(
     guide = (ROOT / "docs" / "conformance.md").read_text()
     shown = re.search(r"\n\$ gac-ref check broken:Port --stage clip\n(.*?)```", guide, re.DOTALL)
     assert shown is not None
-    right = 'self.config["mu_min"]), self.config["mu_max"])'
+    right = 'self.config["mu_min"], self.config["mu_max"]'
     source = template("python")
     assert source.count(right) == 1
-    (tmp_path / "broken.py").write_text(source.replace(right, 'self.config["mu_min"]), 1.0)'))
+    (tmp_path / "broken.py").write_text(source.replace(right, 'self.config["mu_min"], 1.0'))
     monkeypatch.syspath_prepend(str(tmp_path))
     assert main(["check", "broken:Port", "--stage", "clip"]) == 1
     # All but what depends on the machine and on the release.

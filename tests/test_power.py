@@ -177,6 +177,7 @@ class TestPlainPort:
             for field in STAGES[stage].outputs:
                 if field.kind == "real":
                     assert isinstance(outputs[field.name], np.float32), field.name
+        assert isinstance(port.run("clip", {"mu_capped": 0.01})["mu"], np.float32)
 
 
 class TestArithmetic:
