@@ -124,7 +124,7 @@ before = set(sys.modules)
 import importlib, pkgutil
 import gac_ref
 for module in pkgutil.walk_packages(gac_ref.__path__, "gac_ref."):
-    if not module.name.endswith(("__main__", ".pytest_plugin")) and ".ports." not in module.name:
+    if not module.name.endswith(("__main__", ".pytest_plugin", ".suite")) and ".ports." not in module.name:
         importlib.import_module(module.name)
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(new - set(sys.stdlib_module_names)))
