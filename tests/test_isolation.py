@@ -124,8 +124,9 @@ before = set(sys.modules)
 import importlib, pkgutil
 import gac_ref
 for module in pkgutil.walk_packages(gac_ref.__path__, "gac_ref."):
-    if not module.name.endswith(("__main__", ".pytest_plugin", ".suite")) and ".ports." not in module.name:
-        importlib.import_module(module.name)
+    if not module.name.endswith(("__main__", ".pytest_plugin", ".suite")):
+        if ".ports." not in module.name:
+            importlib.import_module(module.name)
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(new - set(sys.stdlib_module_names)))
 """
