@@ -7,7 +7,6 @@ import base64
 import dataclasses
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,6 @@ AGREEMENT = 64.0
 """Units of u S that the estimator may be away from 50 digits: a few roundings a stage, some fifty
 in a row of stages whose conditions multiply."""
 
-LOADING = 0.6
-"""Seconds of CPU time: twice what is promised, for machines that are slower."""
 
 SECTION_5 = {
     1: ("step/coefficients-are-not-normalised", "step/coefficients-are-normalised"),
@@ -270,12 +267,9 @@ def test_the_parts_of_every_split_add_up_to_the_whole() -> None:
             np.testing.assert_allclose(total, loss[0, 5], rtol=1e-13, atol=1e-14)
 
 
-def test_the_pack_is_small_and_loads_fast() -> None:
+def test_the_pack_is_small() -> None:
     size = sum(path.stat().st_size for path in (VECTORS / "v1").iterdir())
     assert size <= LARGEST
-    start = time.process_time()
-    load_pack()
-    assert time.process_time() - start < LOADING
 
 
 # How it is read

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -43,9 +42,6 @@ RESOLUTION = 8.0
 
 FIRST_ORDER = 1.05
 """Propagation is exact to first order; perturbations of 1e-6 leave this much at second order."""
-
-PACK_SECONDS = 4.0
-"""CPU time of all tolerances of a pack; 0.6 s measured, the rest is for slower machines."""
 
 DOUBLE = Precision("fp64", "fp64")
 SINGLE = Precision("fp32", "fp32")
@@ -426,13 +422,11 @@ def test_a_group_without_spread_is_exact_where_its_sum_is() -> None:
         assert np.all(np.abs((x - mean) / (spread + np.float32(1e-6))) <= limit)
 
 
-def test_every_limit_of_the_pack_is_finite_and_not_negative_and_soon_there() -> None:
+def test_every_limit_of_the_pack_is_finite_and_not_negative() -> None:
     cases = load_pack().select(dtype="fp32")
     for case in cases:
         case.exchanges("fp32")
-    start = time.process_time()
     found = [one for case in cases for one in case_tolerances(case, "fp32", SINGLE)]
-    assert time.process_time() - start < PACK_SECONDS
     for limits in found:
         for name, tolerance in limits.items():
             assert np.all(np.isfinite(tolerance.limit)), name
