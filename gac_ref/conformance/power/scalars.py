@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ STATISTICS = (("sigma_s2", "s"), ("sigma_r2", "r"), ("delta_g2", "delta"))
 STAND_INS = {"s": 1.0, "r": 1.0, "delta": 0.0}
 
 
-class Scalars:
+class Scalars(ABC):
     """Stages from the proxies on, each a method from named values to named values."""
 
     config: GACConfig
@@ -29,9 +30,9 @@ class Scalars:
     real: Any
     column: Any
 
+    @abstractmethod
     def variance(self, values: AnyArray) -> Any:
         """Population variance."""
-        raise NotImplementedError
 
     # Proxies.
 
@@ -56,9 +57,9 @@ class Scalars:
             "sigma_r2_floored": bool(has_r and sigma_r2 < eps),
         }
 
+    @abstractmethod
     def compared(self, v: Values) -> AnyArray:
         """The rows that enter the disagreement."""
-        raise NotImplementedError
 
     def measures(self, v: Values, rows: AnyArray) -> bool:
         """Whether these rows measure anything."""

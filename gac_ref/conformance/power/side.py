@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,23 +19,23 @@ Values = Mapping[str, Any]
 Outputs = dict[str, Any]
 
 
-class Side:
+class Side(ABC):
     """The two stages beside the controller; the conventions are read as data."""
 
     total: Any
     wide: Any
 
+    @abstractmethod
     def masked(self, x: AnyArray, mask: AnyArray) -> AnyArray:
         """Zero outside the mask."""
-        raise NotImplementedError
 
+    @abstractmethod
     def token_advantages(self, v: Values) -> AnyArray:
         """Advantages [B, T]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def phi(self, logprob: AnyArray) -> AnyArray:
         """The token weight."""
-        raise NotImplementedError
 
     # Advantages.
 
