@@ -8,7 +8,6 @@ the CPU time of its one thread, so that a busy neighbour disturbs neither side.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from timing import minima
+from timing import minima, save
 
 import gac_ref
 from gac_ref import Batch, GACConfig, Proxies
@@ -150,9 +149,7 @@ def main() -> int:
         report("speedup_over_eager_torch", eager_torch_ratio(), 4.0, "higher")
     except ImportError:
         print("speedup_over_eager_torch: torch is missing; install requirements/torch.txt")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"written to {args.out}")
+    save(args.out, results)
     return 0
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from timing import save
 
 from gac_ref.conformance.adapters import open_port
 from gac_ref.conformance.check import run_check
@@ -45,9 +46,7 @@ def main() -> int:
         print(
             f"check of the {name} port, {DTYPE:<6} {took:6.1f} s   <= {LIMIT:g} s {met}", flush=True
         )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"written to {args.out}")
+    save(args.out, results)
     return 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -25,7 +24,7 @@ import numpy as np  # noqa: E402
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from policy_loop import Loop  # noqa: E402
-from timing import minima  # noqa: E402
+from timing import minima, save  # noqa: E402
 
 from simulations.engine.controllers import build_controllers  # noqa: E402
 from simulations.engine.run import Chunk, Plan  # noqa: E402
@@ -170,9 +169,7 @@ def main() -> int:
         print(
             f"{name:<28} {value:8.2f}   {sign} {limit:<6g} {'met' if met else 'MISSED'}", flush=True
         )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"written to {args.out}")
+    save(args.out, results)
     return 0
 
 

@@ -1,9 +1,11 @@
-"""The fastest of several rounds, two or more things timed alternately."""
+"""What the benchmarks share: timing things alternately, and writing down what was found."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 
 def minima(
@@ -17,3 +19,10 @@ def minima(
             function()
             best[index] = min(best[index], clock() - start)
     return best
+
+
+def save(path: Path, results: Mapping[str, object]) -> None:
+    """Write the results as JSON, and say where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    print(f"written to {path}")

@@ -27,7 +27,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def simulate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def simulate(
+    *arguments: str | Path, preexec_fn: Callable[[], object] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(*arguments),
         cwd=ROOT,
@@ -36,6 +38,7 @@ def simulate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=PATIENCE,
         check=False,
+        preexec_fn=preexec_fn,
     )
 
 

@@ -11,10 +11,11 @@ from xml.etree import ElementTree
 import pytest
 from _events import bad_run, check, end, failing, good_run, start
 
+from gac_ref.conformance.events import EXIT_CODES
 from gac_ref.conformance.report import html, junit, markdown, terminal
 from gac_ref.conformance.report.events import EventFile, plain, read_events, real
 from gac_ref.conformance.report.record import overall
-from gac_ref.conformance.report.summary import EXIT_CODES, VERDICTS, runs_from, worst_verdict
+from gac_ref.conformance.report.summary import VERDICTS, runs_from, worst_verdict
 from gac_ref.errors import GACError
 
 FORMS = [terminal.render, markdown.render, html.render, junit.render]

@@ -17,7 +17,6 @@ from _processes import (
     ROOT,
     cells,
     children,
-    command,
     environment,
     running,
     simulate,
@@ -154,16 +153,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (smallest // 2, smallest // 2))
 
-    result = subprocess.run(
-        command("run", study, "--out", tmp_path),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        preexec_fn=no_room,
-    )
+    result = simulate("run", study, "--out", tmp_path, preexec_fn=no_room)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1, result.stderr
     assert "cannot write" in result.stderr

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from gac_ref.conformance.adapters import BadReply
 from gac_ref.conformance.divergences import Divergence, Divergences, load_divergences
-from gac_ref.conformance.events import BROKEN, Result, replay_command, start_event
+from gac_ref.conformance.events import BROKEN, EXIT_CODES, Result, replay_command, start_event
 from gac_ref.conformance.formats import format_named
 from gac_ref.conformance.guards import guard_results
 from gac_ref.conformance.hints import mutant_hint
@@ -28,10 +28,7 @@ from gac_ref.conformance.session import Session
 from gac_ref.conformance.tolerance import Precision
 from gac_ref.errors import GACError
 
-__all__ = ["EXIT_CODES", "Report", "exit_code", "run_check"]
-
-EXIT_CODES = {"ok": 0, "divergence": 1, "adapter_failure": 3, "too_few": 4}
-"""The exit code of each verdict; 2 is a wrong call of the command."""
+__all__ = ["Report", "exit_code", "run_check"]
 
 ENOUGH = 3
 """One check must be executed for so many exchanges of the selected cases, unless a minimum is

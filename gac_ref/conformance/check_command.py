@@ -12,12 +12,12 @@ from typing import Any
 from gac_ref.conformance.adapters import AdapterFailure, open_port
 from gac_ref.conformance.check import run_check
 from gac_ref.conformance.dtypes import dtype_named, dtypes_of
-from gac_ref.conformance.events import BROKEN
+from gac_ref.conformance.events import BROKEN, EXIT_CODES
 from gac_ref.conformance.pack import Pack, load_pack
 from gac_ref.conformance.port import Port
 from gac_ref.conformance.report.deliver import deliver, targets
 from gac_ref.conformance.report.events import EventFile, real
-from gac_ref.conformance.report.summary import EXIT_CODES, runs_from, worst_verdict
+from gac_ref.conformance.report.summary import runs_from, worst_verdict
 from gac_ref.conformance.report.terminal import Progress
 from gac_ref.conformance.report.words import ratio
 from gac_ref.conformance.stages import stage_named

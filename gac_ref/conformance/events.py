@@ -22,6 +22,7 @@ from gac_ref.conformance.stages import PIPELINE
 
 __all__ = [
     "BROKEN",
+    "EXIT_CODES",
     "ORDER",
     "Result",
     "environment",
@@ -29,6 +30,16 @@ __all__ = [
     "stage_rows",
     "start_event",
 ]
+
+EXIT_CODES: Mapping[str, int] = {
+    "ok": 0,
+    "divergence": 1,
+    "incomplete": 1,
+    "adapter_failure": 3,
+    "too_few": 4,
+}
+"""The exit code of each verdict; 2 is a wrong call of the command. "incomplete" is said by reports,
+of events that stop before their end."""
 
 BROKEN = ("error", "timeout", "crash", "bad_reply")
 """The statuses of a check in which the port gave nothing that could be compared."""

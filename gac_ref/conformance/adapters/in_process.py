@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, Self, cast
 
 from gac_ref.conformance.adapters.failures import AdapterFailure, BadReply, NotFound, PortError
@@ -108,12 +108,7 @@ class InProcessPort:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         return None
 
     def hello(self) -> dict[str, Any]:

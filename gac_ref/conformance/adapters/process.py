@@ -7,7 +7,6 @@ import json
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from gac_ref.conformance.adapters.child import Child, Ended, Overlong, Silent
@@ -84,12 +83,7 @@ class ProcessPort:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def hello(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gac_ref.conformance.report.summary import EXIT_CODES, Run, worst_verdict
+from gac_ref.conformance.events import EXIT_CODES
+from gac_ref.conformance.report.summary import Run, worst_verdict
 
 __all__ = ["overall"]
 

@@ -22,9 +22,6 @@ Event = Mapping[str, Any]
 VERDICTS = ("ok", "too_few", "adapter_failure", "incomplete", "divergence")
 """From best to worst; "incomplete" is a run whose events stop before its end."""
 
-EXIT_CODES = {"ok": 0, "divergence": 1, "incomplete": 1, "adapter_failure": 3, "too_few": 4}
-"""The exit code of each verdict."""
-
 ISOLATED = ("injected", "consistent")
 """The modes in which a stage is judged by itself, whatever came before it."""
 
