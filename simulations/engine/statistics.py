@@ -8,22 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gac_ref import GACConfig, Proxies
+from gac_ref.proxies import CHOICES as CHOICES_OF_SUMS
 from gac_ref.smoothing import refresh_due
 from simulations.engine.controllers import Controller
 from simulations.problem import Sample
 
 __all__ = ["CHOICES", "NOT_DUE", "Wanted", "separated", "taken", "wanted_statistics"]
 
-CHOICES = (
-    "coefficient_normalization",
-    "disagreement_rows",
-    "masking",
-    "mask_eps",
-    "missing_branch",
-    "trim_ratio",
-    "use_phi",
-    "eps",
-)
+CHOICES = (*CHOICES_OF_SUMS, "missing_branch", "trim_ratio", "eps")
 """The fields of a configuration that the proxies of a batch depend on."""
 
 NOT_DUE = Proxies(0.0, 0.0, 0.0)
