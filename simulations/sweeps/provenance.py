@@ -12,14 +12,18 @@ import numpy as np
 
 import gac_ref
 
-__all__ = ["computed_with", "source_digest"]
+__all__ = ["computed_with", "digest_of", "source_digest"]
 
 ROOT = Path(__file__).resolve().parents[2]
-APART = ("gac_ref/conformance/", "gac_ref/ports/", "simulations/recording/")
+APART = (
+    "gac_ref/conformance/",
+    "gac_ref/ports/",
+    "simulations/recording/",
+    "simulations/analysis/",
+)
 """Packages that no simulation imports."""
 
 
-@cache
 def source_digest() -> str:
     """Digest of every Python file that a result can depend on, 16 hexadecimal digits.
 
@@ -29,11 +33,26 @@ def source_digest() -> str:
         >>> len(source_digest())
         16
     """
+    return digest_of("gac_ref", "simulations", apart=APART)
+
+
+@cache
+def digest_of(*folders: str, apart: tuple[str, ...] = ()) -> str:
+    """Digest of the Python files of some folders of the checkout, 16 hexadecimal digits.
+
+    Args:
+        folders: Paths from the root of the checkout.
+        apart: Beginnings of the paths that do not count.
+
+    Examples:
+        >>> digest_of("gac_ref") == digest_of("gac_ref", apart=("simulations/",))
+        True
+    """
     total = hashlib.sha256()
-    for package in ("gac_ref", "simulations"):
-        for file in sorted((ROOT / package).rglob("*.py")):
+    for folder in folders:
+        for file in sorted((ROOT / folder).rglob("*.py")):
             name = file.relative_to(ROOT).as_posix()
-            if not name.startswith(APART):
+            if not name.startswith(apart):
                 total.update(name.encode())
                 total.update(file.read_bytes())
     return total.hexdigest()[:16]
