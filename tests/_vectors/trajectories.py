@@ -147,6 +147,20 @@ def _shards(attempt: int) -> Draft:
     )
 
 
+def _disagreement_capped(attempt: int) -> Draft:
+    return draft(
+        "trajectory/disagreement-cap-leaves-the-average",
+        """The cap on the disagreement acts at step after step: it limits what the closed form reads,
+        and what is averaged stays as it was measured.""",
+        run(("disagreement-cap", attempt), range(8)),
+        mu_update_freq=1,
+        ema_beta=0.5,
+        mu_change_cap=0.2,
+        blend_weight=0.9,
+        delta_g2_cap_ratio=0.1,
+    )
+
+
 _ALL = (
     _every_step,
     _released,
@@ -171,4 +185,5 @@ _ALL = (
     situations.empty,
     _shards,
     situations.poisoned,
+    _disagreement_capped,
 )

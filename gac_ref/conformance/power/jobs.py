@@ -123,7 +123,7 @@ def run_job(job: Job, pack: Pack | None = None) -> list[Outcome]:
 
 def _checked(job: Job, name: str, stage: str, port: Port, dtype: str, pack: Pack) -> Outcome:
     """The cases that can name the origin first: where they fail, the rest adds nothing."""
-    first = _first(stage, dtype, pack)
+    first = _first(job.group, stage, dtype, pack)
     if first:
         report = run_check(port, dtype=dtype, pack=pack, ids=first, hints=False, minimum=0)
         if report.verdict != "ok":
@@ -132,9 +132,12 @@ def _checked(job: Job, name: str, stage: str, port: Port, dtype: str, pack: Pack
     return _outcome(job, name, stage, dtype, report, "pack")
 
 
-def _first(stage: str, dtype: str, pack: Pack) -> list[str]:
-    """Of a fault in a stage: its own cases and those of the stages before it, one of which might be
-    accused. Of one in the wiring or the order: the whole steps. Else nothing.
+def _first(group: str, stage: str, dtype: str, pack: Pack) -> list[str]:
+    """Ids of the cases that are run first; none where the whole pack is needed.
+
+    Of a fault in a stage: its own cases and those of the stages before it, one of which might be
+    accused. Of one in the wiring or the order: the whole steps. Of an impostor, which has no
+    origin: the single stages.
     """
     cases = pack.select(dtype=dtype)
     if stage in WITHIN_A_STEP:
@@ -142,7 +145,7 @@ def _first(stage: str, dtype: str, pack: Pack) -> list[str]:
     if stage in PIPELINE:
         upstream = PIPELINE[: PIPELINE.index(stage) + 1]
         return [case.id for case in cases if case.kind == "stage" and case.stage in upstream]
-    if stage in STAGES:
+    if stage in STAGES or group == "impostor":
         return [case.id for case in cases if case.kind == "stage"]
     return []
 

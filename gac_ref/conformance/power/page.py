@@ -148,8 +148,9 @@ that arithmetic allows, all run through `gac-ref check` on the released pack. It
   a call, over the largest error of a correct control in that same call.
 
 A fault in a stage is first run against the cases of that stage and of those before it (which must
-pass, or they would be accused), one in the wiring or the order against the whole steps; the rest of
-the pack only where these do not find it. Everything else is run against the whole pack.
+pass, or they would be accused), one in the wiring or the order against the whole steps, and an
+impostor against the single stages; the rest of the pack only where these do not find it. Faults of
+the state and correct ports are run against the whole pack.
 """
 
 
