@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 
 from gac_ref.conformance.adapters import BadReply
 from gac_ref.conformance.divergences import Divergence, Divergences, load_divergences
-from gac_ref.conformance.events import BROKEN, EXIT_CODES, Result, replay_command, start_event
+from gac_ref.conformance.events import (
+    BROKEN,
+    EXIT_CODES,
+    Result,
+    replay_command,
+    start_event,
+    times,
+)
 from gac_ref.conformance.formats import format_named
 from gac_ref.conformance.guards import guard_results
 from gac_ref.conformance.hints import mutant_hint
@@ -239,7 +246,7 @@ def _headline(report: Report, name: str, finding: Finding, minimum: int) -> str:
         origin = report.origin or "not found"
         if finding.worst is not None and finding.worst.worst is not None:
             difference = finding.worst.worst
-            origin += f" ({difference.output}, {_times(difference.ratio)} bound)"
+            origin += f" ({difference.output}, {times(difference.ratio)} bound)"
         where = "" if report.first_bad_step is None else f", first at step {report.first_bad_step}"
         parts.append(f"origin: {origin}{where}, {report.failed} of {report.executed} failed")
     ran = f"executed {report.executed} of {report.total}"
@@ -255,16 +262,8 @@ def _headline(report: Report, name: str, finding: Finding, minimum: int) -> str:
         if count:
             parts.append(f"{count} {what}")
     if not report.failed and not math.isnan(report.worst):
-        parts.append(f"worst {_times(report.worst)} bound")
+        parts.append(f"worst {times(report.worst)} bound")
     return f"{_WORDS[report.verdict]} {name} - {'; '.join(parts)}"
-
-
-def _times(ratio: float) -> str:
-    if math.isinf(ratio):
-        return "beyond any"
-    return (
-        f"{ratio:.0e}x" if ratio >= 100_000 else f"{ratio:.2g}x" if ratio < 100 else f"{ratio:.0f}x"
-    )
 
 
 def _end(report: Report) -> dict[str, Any]:

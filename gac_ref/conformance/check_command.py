@@ -12,14 +12,14 @@ from typing import Any
 from gac_ref.conformance.adapters import AdapterFailure, open_port
 from gac_ref.conformance.check import run_check
 from gac_ref.conformance.dtypes import dtype_named, dtypes_of
-from gac_ref.conformance.events import BROKEN, EXIT_CODES
+from gac_ref.conformance.events import EXIT_CODES
 from gac_ref.conformance.pack import Pack, load_pack
 from gac_ref.conformance.port import Port
+from gac_ref.conformance.ranks import run_ranks
 from gac_ref.conformance.report.deliver import deliver, targets
-from gac_ref.conformance.report.events import EventFile, real
+from gac_ref.conformance.report.events import EventFile
 from gac_ref.conformance.report.summary import runs_from, worst_verdict
 from gac_ref.conformance.report.terminal import Progress
-from gac_ref.conformance.report.words import ratio
 from gac_ref.conformance.stages import stage_named
 from gac_ref.conformance.vectors_command import case_named
 from gac_ref.errors import GACError
@@ -122,7 +122,14 @@ def _run_one(arguments: argparse.Namespace, pack: Pack, port: Port, dtype: str, 
             on_event=on_event,
         )
     for ranks in arguments.ranks or ():
-        _run_ranks(arguments, pack, report.events[0], ranks, keep)
+        run_ranks(
+            arguments.spec,
+            ranks,
+            start=report.events[0],
+            pack=pack,
+            timeout=arguments.timeout,
+            on_event=keep,
+        )
 
 
 @contextlib.contextmanager
@@ -132,64 +139,6 @@ def _progress(label: str, total: int) -> Iterator[Progress]:
         yield progress
     finally:
         progress.clear()
-
-
-def _run_ranks(
-    arguments: argparse.Namespace, pack: Pack, start: Event, ranks: int, keep: Sink
-) -> None:
-    """One run more: the same port as so many data-parallel processes."""
-    from gac_ref.conformance.adapters.distributed import check_ranks
-
-    keep({**start, "ranks": ranks, "command": f"{start['command']} --ranks {ranks}"})
-    checks = []
-    if any("shards" in case.tags for case in pack.select(dtype=start["dtype"])):
-        for event in check_ranks(
-            arguments.spec,
-            ranks,
-            dtype=start["dtype"],
-            device=arguments.device,
-            pack=pack,
-            timeout=arguments.timeout,
-        ):
-            checks.append(event)
-            keep(event)
-    keep(_ranks_end(checks, runs_from([{**start, "ranks": ranks}])[0].label))
-
-
-def _ranks_end(checks: Sequence[Event], label: str) -> Event:
-    """The verdict on the checks of several ranks; whatever is wrong there is the ranks' doing."""
-    status = [check["status"] for check in checks]
-    counts = {name: status.count(name) for name in ("unsupported", "skipped")}
-    executed = len(status) - sum(counts.values())
-    wrong = [check for check in checks if check["status"] in ("fail", *BROKEN)]
-    worst = max((real(check["ratio"]) for check in checks if check["ratio"] is not None), default=0)
-    ran = f"executed {executed} of {len(status)}"
-    if wrong:
-        verdict = "divergence" if "fail" in status else "adapter_failure"
-        headline = f"FAIL {label} - origin: ranks, {len(wrong)} of {executed} failed; {ran}"
-    elif executed:
-        verdict, headline = "ok", f"OK {label} - {ran}; worst {ratio(worst)} bound"
-    else:
-        verdict, headline = "too_few", f"TOO FEW CHECKS {label} - {ran}; {_reason(checks)}"
-    return {
-        "event": "end",
-        "verdict": verdict,
-        "executed": executed,
-        "total": len(status),
-        **counts,
-        "failed": len(wrong),
-        "expected_failures": 0,
-        "origin": "ranks" if wrong else None,
-        "first_bad_step": None,
-        "hint": "",
-        "statement": "every rank must find the weight of the whole batch" if wrong else "",
-        "headline": headline,
-        "worst": worst,
-    }
-
-
-def _reason(checks: Sequence[Event]) -> str:
-    return str(checks[0]["reason"]) if checks else "no case chosen is made to be dealt to ranks"
 
 
 def _unanswered(

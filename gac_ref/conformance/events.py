@@ -7,6 +7,7 @@ They travel as JSON lines; writing and reading them is
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shlex
@@ -29,6 +30,7 @@ __all__ = [
     "replay_command",
     "stage_rows",
     "start_event",
+    "times",
 ]
 
 EXIT_CODES: Mapping[str, int] = {
@@ -178,6 +180,20 @@ def replay_command(spec: str, dtype: str, device: str, case: str = "") -> str:
     if case and not case.startswith("adapter/"):
         words += ["--case", case]
     return shlex.join(words)
+
+
+def times(ratio: float) -> str:
+    """An error over its bound, in a headline.
+
+    Examples:
+        >>> [times(x) for x in (0.314, 412.0, 3e7, float("inf"))]
+        ['0.31x', '412x', '3e+07x', 'beyond any']
+    """
+    if math.isinf(ratio):
+        return "beyond any"
+    if ratio >= 100_000:
+        return f"{ratio:.0e}x"
+    return f"{ratio:.0f}x" if ratio >= 100 else f"{ratio:.2g}x"
 
 
 def stage_rows(results: Sequence[Result]) -> tuple[dict[str, Any], ...]:

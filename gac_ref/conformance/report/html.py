@@ -143,9 +143,9 @@ def _pictured(runs: Sequence[Run]) -> Iterator[str]:
     if not drawing:
         return
     yield '<h2>Error over bound</h2><section class="card"><div class="legend">'
-    for run in runs:
-        known = run.dtype if run.dtype in picture.DTYPES else "other"
-        yield f"<span>{_swatch(f'dtype-{known}')}{_text(run.label)}</span>"
+    for dtype in picture.lanes(runs):
+        known = dtype if dtype in picture.DTYPES else "other"
+        yield f"<span>{_swatch(f'dtype-{known}')}{_text(dtype)}</span>"
     wrong = {check.status for run in runs for check in run.checks if check.ratio > 1}
     if wrong:
         yield f"<span>{_swatch('swatch-out')}beyond its bound</span>"

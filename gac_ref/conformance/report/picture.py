@@ -11,10 +11,10 @@ from gac_ref.conformance.report import words
 from gac_ref.conformance.report.summary import Check, Run
 from gac_ref.conformance.stages import STAGES
 
-__all__ = ["DTYPES", "draw"]
+__all__ = ["DTYPES", "draw", "lanes"]
 
 DTYPES = ("fp64", "fp32", "fp16", "bf16")
-"""Those with a colour of their own; the style sheet names it ``--fp64`` and so on."""
+"""Those with a colour and a lane of their own; the style sheet names it ``--fp64`` and so on."""
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 136, 90, 40, 34
 _LANE, _PAD = 11, 9  # height of the lane of one dtype; white between two stages
@@ -22,6 +22,20 @@ _LOW, _HIGH = -4, 3  # decades drawn at least; what is smaller, exact values too
 _CEILING = 9  # decades drawn at most; what is larger, infinities too, goes to the right
 _GUTTER = 56  # room on both sides for what lies off the scale
 _OFF = 40  # where in it the dots are
+
+
+def lanes(runs: Sequence[Run]) -> list[str]:
+    """The dtypes of the runs, each once and in order: one lane each, whatever the ranks.
+
+    Examples:
+        >>> from gac_ref.conformance.report.summary import runs_from
+        >>> starts = [{"event": "start", "dtype": d, "ranks": r} for r in (0, 2) for d in ("bf16",
+        ...           "fp64")]
+        >>> lanes(runs_from(starts))
+        ['fp64', 'bf16']
+    """
+    found = {run.dtype for run in runs}
+    return [name for name in DTYPES if name in found] + sorted(found - set(DTYPES))
 
 
 def draw(runs: Sequence[Run]) -> str:
@@ -38,7 +52,7 @@ def draw(runs: Sequence[Run]) -> str:
     if not stages:
         return ""
     scale = _Scale(runs)
-    row = len(runs) * _LANE + _PAD
+    row = len(lanes(runs)) * _LANE + _PAD
     height = _TOP + row * len(stages) + _BOTTOM
     parts = [
         f'<svg class="picture" viewBox="0 0 {_WIDTH} {height}" role="img" '
@@ -135,8 +149,9 @@ def _stage(
         ran = any(c.status == "pass" for run in runs for c in run.checks if c.stage == stage)
         said = "passes" if ran else "not run"
         yield f'<text class="worst" x="{_WIDTH - 6}" y="{middle + 4:g}">{said}</text>'
-    for lane, run in enumerate(runs):
-        y = top + _PAD / 2 + (lane + 0.5) * _LANE
+    order = lanes(runs)
+    for run in runs:
+        y = top + _PAD / 2 + (order.index(run.dtype) + 0.5) * _LANE
         yield from _dots([c for c in run.checks if c.stage == stage], y, run, scale)
 
 
@@ -171,7 +186,7 @@ def _jitter(check: Check) -> float:
 
 
 def _description(runs: Sequence[Run], stages: Sequence[str]) -> str:
-    worst = ", ".join(f"{run.dtype} {words.ratio(run.worst)}" for run in runs)
+    worst = ", ".join(f"{run.label} {words.ratio(run.worst)}" for run in runs)
     return (
         f"Each dot is one check. {len(stages)} stages from {stages[0]} to {stages[-1]}; "
         f"the worst error over bound is {worst}; a value above 1 is a divergence."
