@@ -20,7 +20,8 @@ from gac_ref.conformance.adapters.c_library import c_config
 from gac_ref.conformance.check import run_check
 from gac_ref.conformance.formats import narrow, widen
 from gac_ref.conformance.pack import load_pack
-from gac_ref.conformance.power.cuda_faults import FAULTS, checked, planted_library
+from gac_ref.conformance.power.cuda_faults import FAULTS, planted_port
+from gac_ref.conformance.power.jobs import judged, telling
 from gac_ref.conformance.power.planted import changed
 from gac_ref.ports.cuda import build as builder
 from gac_ref.ports.cuda.binding import ROW, BadCall, CBatch, CTensor, Library, tensor
@@ -396,7 +397,8 @@ def test_each_fault_is_caught_and_its_stage_named(fault: Any) -> None:
     if shutil.which("g++") is None:
         pytest.skip("there is no g++")
     dtype = fault.dtypes[0] if len(fault.dtypes) == 1 else "bf16"
-    with planted_library(fault) as library:
-        report = checked(library, fault.stage, dtype, load_pack())
+    with planted_port(fault) as port:
+        pack = load_pack()
+        report = judged(port, dtype, pack, telling(fault.stage, pack))
     assert report.verdict != "ok"
     assert report.origin == fault.stage, report.headline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from gac_ref import ports
 from gac_ref.conformance.adapters import open_port
 from gac_ref.conformance.check import run_check
+from gac_ref.conformance.pack import load_pack
+from gac_ref.conformance.power.javascript_faults import FAULTS, planted_port
+from gac_ref.conformance.power.jobs import judged, telling
+from gac_ref.conformance.power.planted import PlantedFault, changed
 
 FOLDER = Path(ports.__path__[0]) / "javascript"
 SPEC = f"stdio: node {FOLDER / 'stdio.mjs'}"
@@ -47,3 +52,23 @@ def test_a_broken_line_is_found_in_its_stage(tmp_path: Path) -> None:
     with open_port(spec) as port:
         report = run_check(port, spec=spec, stages=["closed_form", "step"], hints=False)
     assert (report.verdict, report.origin) == ("divergence", "closed_form")
+
+
+# --- faults in its source ---
+
+PLANTED = FAULTS if os.environ.get("GAC_ALL_FAULTS") else FAULTS[::12]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_text_of_each_fault_occurs_once(fault: PlantedFault) -> None:
+    text = (FOLDER.parent.parent / fault.file).read_text("utf-8")
+    assert changed(fault, text) != text
+
+
+@pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)
+def test_each_fault_is_caught_and_its_stage_named(fault: PlantedFault) -> None:
+    pack = load_pack()
+    with planted_port(fault) as port:
+        report = judged(port, "fp64", pack, telling(fault.stage, pack))
+    assert report.verdict != "ok"
+    assert report.origin == fault.stage, report.headline

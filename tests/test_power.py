@@ -323,7 +323,7 @@ def report_of(*outcomes: Outcome) -> PowerReport:
 
 
 def outcome(group: str, name: str, stage: str, *, failed: bool, origin: str | None) -> Outcome:
-    return Outcome(group, name, stage, "fp64", failed, origin, int(failed), 2.0, "line", "pack")
+    return Outcome(group, name, stage, "fp64", failed, origin, int(failed), 2.0, "line")
 
 
 class TestReport:

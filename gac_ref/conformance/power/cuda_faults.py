@@ -17,11 +17,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from gac_ref.conformance.adapters import open_port
-from gac_ref.conformance.check import Report, run_check
-from gac_ref.conformance.pack import Pack, load_pack
+from gac_ref.conformance.port import Port
 from gac_ref.conformance.power.planted import PlantedFault, changed
 
-__all__ = ["FAULTS", "checked", "planted_library"]
+__all__ = ["FAULTS", "planted_library", "planted_port"]
 
 
 def _rows(stage: str, file: str, *rows: tuple[str, str, str]) -> tuple[PlantedFault, ...]:
@@ -210,13 +209,8 @@ def planted_library(fault: PlantedFault | None) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def checked(spec: str, stage: str, dtype: str, pack: Pack | None = None) -> Report:
-    """The report on one build: of the stages by themselves if these fail, else of everything."""
-    pack = load_pack() if pack is None else pack
-    with open_port(spec) as port:
-        if stage not in ("wiring", "order", "state"):
-            alone = [case.id for case in pack.select(dtype=dtype) if case.kind == "stage"]
-            report = run_check(port, dtype=dtype, pack=pack, ids=alone, hints=False, minimum=0)
-            if report.verdict != "ok":
-                return report
-        return run_check(port, dtype=dtype, pack=pack, hints=False, minimum=0)
+@contextmanager
+def planted_port(fault: PlantedFault | None) -> Iterator[Port]:
+    """The port that a changed library is, in a process of its own."""
+    with planted_library(fault) as library, open_port(library) as port:
+        yield port
