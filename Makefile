@@ -1,6 +1,7 @@
 # make run    set up, replay the shipped recording, draw out/replay.png
 # make test   set up, lint, type-check, run all tests
 # make simulate  set up, compare the controllers in twelve noise regimes (a minute)
+# make report  set up, answer the questions about the method: out/report/report.html (minutes)
 # make check-ports  set up with torch, check the ports in every dtype and over 2 and 3 ranks
 # make power  measure what the checks find: mutants, impostors, correct controls (minutes)
 # make bench  set up, measure speed: out/bench.json, bench_simulations.json, bench_conformance.json
@@ -12,7 +13,7 @@ BIN    := $(VENV)/bin
 TRACE  ?= simulations/recording/trace
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: run test lint simulate check-ports power bench record lock clean
+.PHONY: run test lint simulate report check-ports power bench record lock clean
 
 run: $(VENV)/.run
 	@mkdir -p out
@@ -51,6 +52,10 @@ power: $(VENV)/.torch
 
 simulate: $(VENV)/.sim
 	@$(BIN)/python -m simulations run default --workers 2 --out out/simulations
+
+report: $(VENV)/.sim
+	@$(BIN)/python -m simulations analyse --workers 2
+	@$(BIN)/python -m simulations report
 
 record: $(VENV)/.record
 	@$(BIN)/python -m simulations.recording --out $(TRACE) --force
