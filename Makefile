@@ -3,6 +3,7 @@
 # make simulate  set up, compare the controllers in twelve noise regimes (a minute)
 # make report  set up, answer the questions about the method: out/report/report.html (minutes)
 # make check-ports  set up with torch, check the ports in every dtype and over 2 and 3 ranks
+# make check-gpu  on a GPU machine: check and measure the ports there, write docs/reports (no installs)
 # make power  measure what the checks find: mutants, impostors, correct controls (minutes)
 # make bench  set up, measure speed: out/bench.json, bench_simulations.json, bench_conformance.json
 # make record make the shipped recording again (needs torch and TRL; minutes)
@@ -13,7 +14,7 @@ BIN    := $(VENV)/bin
 TRACE  ?= simulations/recording/trace
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: run test lint simulate report check-ports power bench record lock clean
+.PHONY: run test lint simulate report check-ports check-gpu power bench record lock clean
 
 run: $(VENV)/.run
 	@mkdir -p out
@@ -45,6 +46,9 @@ check-ports: $(VENV)/.torch
 	  $(BIN)/python -m gac_ref.ports.cuda.build --host --out out/cuda && \
 	  $(BIN)/gac-ref check out/cuda/libgac_cuda_host.so --dtype all; \
 	else echo "g++ is not installed: the CUDA port is not checked"; fi
+
+check-gpu:
+	@$(PYTHON) benchmarks/check_gpu.py
 
 power: $(VENV)/.torch
 	@mkdir -p out

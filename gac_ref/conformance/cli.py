@@ -137,11 +137,14 @@ def _add_others(subparsers: Any, parser_class: type[argparse.ArgumentParser]) ->
     fuzz.add_argument("--in-process", action="store_true", help="run a Python port in this process")
 
     adapter = subparsers.add_parser(
-        "adapter", allow_abbrev=False, help="diagnose an adapter", description="Adapters."
+        "adapter", allow_abbrev=False, help="begin or diagnose an adapter", description="Adapters."
     )
     inner = adapter.add_subparsers(required=True, metavar="COMMAND", parser_class=parser_class)
     smoke = _add(inner, "smoke", _smoke, "call a half-finished adapter, and say what to do next")
     smoke.add_argument("spec", metavar="SPEC", help=_SPEC)
+    new = _add(inner, "new", _new, "write a new port, to be filled in stage by stage")
+    new.add_argument("kind", metavar="KIND", help="python, c or stdio")
+    new.add_argument("directory", metavar="DIR", help="made where it is missing")
 
     report = _add(subparsers, "report", _report, "make reports of the events of earlier checks")
     report.add_argument("events", metavar="EVENTS.jsonl", nargs="+", help="from check --jsonl")
@@ -229,6 +232,13 @@ def _smoke(arguments: argparse.Namespace) -> int:
     lines = smoke(arguments.spec)
     print(*lines, sep="\n")
     return 3 if any(line.startswith("FAIL") for line in lines) else 0
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from gac_ref.conformance.adapters.scaffold import new_port
+
+    print(*new_port(arguments.kind, arguments.directory), sep="\n")
+    return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:

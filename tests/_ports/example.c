@@ -109,7 +109,8 @@ int32_t gac_port_run(const char *stage, const gac_array *in, int32_t n_in, gac_a
         const double cap = ratio > 0.0 ? ratio * (s + r + config.eps) : INFINITY;
         const double d = delta > cap ? cap : delta, alpha = gac_scalar(in, n_in, "alpha");
         const int zero = config.flat_risk == GAC_FLAT_RISK_ZERO;
-        const int flat = d == 0.0 && s < 2.0 * config.eps && r < 2.0 * config.eps;
+        const double limit = 2.0 * config.eps;
+        const int flat = s <= limit && r <= limit && d <= limit;
         double mu = (alpha * d + r) / (d + s + r + (zero ? config.eps : 0.0));
         if (flat && !zero) mu = alpha;
         gac_answer(out, n_out, "delta_g2_capped", d);

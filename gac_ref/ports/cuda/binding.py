@@ -14,48 +14,31 @@ from typing import Any
 
 from gac_ref.config import GACConfig
 from gac_ref.conformance.adapters.c_library import CConfig, c_config
-from gac_ref.errors import GACError, fail
-
-__all__ = ["CODES", "DTYPES", "ROW", "BadCall", "CBatch", "CTensor", "Library", "tensor"]
-
-DTYPES = {
-    **{"float64": 0, "float32": 1, "float16": 2, "bfloat16": 3, "int64": 4, "bool": 5},
-    **{"int32": 7, "uint8": 8},
-}
-"""The codes of the dtypes by name, as torch and NumPy call them."""
-
-CODES = (
-    *("OK", "BAD_DTYPE", "BAD_SIZE", "NULL_POINTER", "MISALIGNED", "BAD_LAUNCH", "TOO_LARGE"),
-    "DEVICE",
+from gac_ref.errors import fail
+from gac_ref.ports.cuda.tensors import (
+    CODES,
+    DTYPES,
+    ROW,
+    SEEN_HERE,
+    BadCall,
+    CTensor,
+    place,
+    refuse,
+    require_shapes,
+    tensor,
 )
-"""The names of the error codes, ``GAC_CUDA_...``."""
 
-ROW = (
-    *("expert", "tokens", "refused", "mean_logprob", "mean_s", "mean_r"),
-    *("scatter_ss", "scatter_sr", "scatter_rr", "squared", "kl"),
-    *("nll", "advantage", "disagreement", "sorted_nll", "reserved"),
-)
-"""The columns of a row, ``gac_row``: float64 each."""
-
-
-class BadCall(GACError):
-    """A call that the library refused; `code` is a name of :data:`CODES`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class CTensor(ctypes.Structure):
-    """``gac_tensor``."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("row_stride", ctypes.c_int64),
-        ("token_stride", ctypes.c_int64),
-        ("dtype", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
-    )
+__all__ = [
+    "CODES",
+    "DTYPES",
+    "ROW",
+    "SEEN_HERE",
+    "BadCall",
+    "CBatch",
+    "CTensor",
+    "Library",
+    "tensor",
+]
 
 
 class CBatch(ctypes.Structure):
@@ -73,37 +56,8 @@ class _Launch(ctypes.Structure):
     _fields_ = (("block", ctypes.c_int32), ("grid", ctypes.c_int32))
 
 
-def tensor(values: Any, dtype: str | None = None) -> CTensor:
-    """Where a tensor of one or two axes lies.
-
-    Args:
-        values: A torch tensor, a NumPy array, or None for no tensor.
-        dtype: A name in :data:`DTYPES` in place of the tensor's own, as for the bits of bfloat16
-            in a NumPy array of uint16.
-
-    Raises:
-        GACError: Neither, or of a dtype that the library does not know.
-
-    Examples:
-        >>> import numpy as np
-        >>> there = tensor(np.zeros((4, 8), dtype=np.float32)[:, ::2])
-        >>> there.row_stride, there.token_stride, there.dtype
-        (8, 2, 1)
-    """
-    if values is None:
-        return CTensor()
-    name = str(values.dtype).removeprefix("torch.") if dtype is None else dtype
-    if name not in DTYPES:
-        fail(f"dtype {name} is unknown to the CUDA port; pass one of {', '.join(DTYPES)}")
-    if hasattr(values, "data_ptr"):
-        address, strides = values.data_ptr(), tuple(values.stride())
-    elif hasattr(values, "__array_interface__"):
-        address = values.__array_interface__["data"][0]
-        strides = tuple(step // values.itemsize for step in values.strides)
-    else:
-        fail(f"a {type(values).__name__} is not a tensor; pass one of torch, or a NumPy array")
-    row, token = (*strides, 0)[:2] if strides else (0, 0)
-    return CTensor(address, row, token, DTYPES[name], 0)
+def _addresses(config: CConfig, cells: CTensor, stream: int | None) -> tuple[Any, Any, Any]:
+    return ctypes.byref(config), ctypes.c_void_p(cells.data), ctypes.c_void_p(stream)
 
 
 class Library:
@@ -118,6 +72,11 @@ class Library:
         for name in ("gac_message", "gac_refusal", "gac_device_name"):
             getattr(self._c, name).restype = ctypes.c_char_p
         self._c.gac_refusal.argtypes = [ctypes.c_int64]
+        self._c.gac_device_alloc.restype = ctypes.c_void_p
+        self._c.gac_device_alloc.argtypes = [ctypes.c_int64]
+        self._c.gac_device_free.argtypes = [ctypes.c_void_p]
+        for name in ("gac_upload", "gac_download"):
+            getattr(self._c, name).argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
 
     @property
     def device(self) -> str:
@@ -138,6 +97,9 @@ class Library:
     ) -> None:
         """One pass over the tokens into `rows`, enqueued on a stream.
 
+        Shapes and devices are checked here, since a pointer tells neither: nothing is read or
+        written beyond a tensor.
+
         Args:
             config: Read for `use_phi`, `masking`, `mask_eps`, `alpha_mode`, `disagreement_rows`.
             batch: ``logprob, response_mask, advantages, is_expert`` and perhaps ``ref_logprob``,
@@ -149,13 +111,29 @@ class Library:
             stream: A ``cudaStream_t``, such as ``torch.cuda.current_stream().cuda_stream``.
 
         Raises:
-            BadCall: The library refused, with the code's name.
+            BadCall: Refused, with the code's name.
         """
-        named = dtypes or {}
-        names = [field[0] for field in CBatch._fields_[2:]]
-        there = {name: tensor(batch.get(name), named.get(name)) for name in names}
-        c_batch = CBatch(*batch["logprob"].shape, *(there[name] for name in names))
+        self._require_places({**batch, "rows": rows})
+        c_batch = self.batch(batch, rows, dtypes=dtypes)
         self.call_fused_rows(c_config(config.to_dict()), c_batch, tensor(rows), block, grid, stream)
+
+    @staticmethod
+    def batch(
+        batch: Mapping[str, Any], rows: Any, *, dtypes: Mapping[str, str] | None = None
+    ) -> CBatch:
+        """The struct of a batch; as for :meth:`fused_rows`, its shapes checked."""
+        sizes, named = require_shapes(batch, rows), dtypes or {}
+        names = [field[0] for field in CBatch._fields_[2:]]
+        return CBatch(*sizes, *(tensor(batch.get(name), named.get(name)) for name in names))
+
+    def _require_places(self, values: Mapping[str, Any]) -> None:
+        places = {name: place(value) for name, value in values.items() if value is not None}
+        home = places["rows"]
+        for name, found in places.items():
+            if found.partition(":")[0] != self.device:
+                refuse("WRONG_DEVICE", f"{name} is on {found}", f"this build is for {self.device}")
+            if found != home and found.count(":") == home.count(":"):  # "cuda" is any of them
+                refuse("WRONG_DEVICE", f"{name} is on {found}, rows on {home}", "pass one device")
 
     def call_fused_rows(
         self,
@@ -174,8 +152,58 @@ class Library:
             ctypes.byref(_Launch(block, grid)),
             ctypes.c_void_p(stream),
         )
+        self._require("gac_fused_rows", code)
+
+    def call_start(self, config: CConfig, cells: CTensor, stream: int | None = None) -> None:
+        """The state before the first step, ``gac_start``."""
+        self._require("gac_start", self._c.gac_start(*_addresses(config, cells, stream)))
+
+    def call_step(
+        self,
+        config: CConfig,
+        batch: CBatch,
+        rows: CTensor,
+        cells: CTensor,
+        stream: int | None = None,
+    ) -> None:
+        """One whole step on its batch, ``gac_step``; `cells` are :attr:`cells` of 8 bytes."""
+        configured, there, queue = _addresses(config, cells, stream)
+        row_data, launch = ctypes.c_void_p(rows.data), ctypes.c_void_p(None)
+        code = self._c.gac_step(ctypes.byref(batch), configured, row_data, there, 1, launch, queue)
+        self._require("gac_step", code)
+
+    def _require(self, function: str, code: int) -> None:
         if code != 0:
-            raise BadCall(CODES[code], f"gac_fused_rows: {self._c.gac_message(code).decode()}")
+            raise BadCall(CODES[code], f"{function}: {self._c.gac_message(code).decode()}")
+
+    @property
+    def cells(self) -> int:
+        """How many cells a step has; ``mu_clipped`` is the last of them."""
+        return self.cell("mu_clipped") + 1
+
+    def cell(self, name: str) -> int:
+        """The place of a cell, counted in cells; -1 for a name that is none."""
+        place: int = self._c.gac_cell(name.encode())
+        return place
+
+    def alloc(self, size: int) -> int:
+        """Bytes of device memory, to be given to :meth:`free`."""
+        address: int | None = self._c.gac_device_alloc(size)
+        if address is None:
+            fail(f"the device has no {size} bytes left; free some, or pass smaller sizes")
+        return address
+
+    def free(self, address: int) -> None:
+        """Give memory back."""
+        self._c.gac_device_free(address)
+
+    def upload(self, address: int, host: int, size: int) -> None:
+        """Copy from the host; waits for the device."""
+        self._require("gac_upload", self._c.gac_upload(address, host, size))
+
+    def download(self, host: int, address: int, size: int) -> None:
+        """Copy to the host; waits for the device."""
+        self._require("gac_download", self._c.gac_download(host, address, size))
 
     def refusal(self, refused: float) -> str:
         """What the `refused` of a row says; "" for 0.
