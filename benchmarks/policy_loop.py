@@ -52,6 +52,7 @@ class Loop:
         rate: Learning rate.
         alpha: Weight of the SFT gradient in the target.
         measure_every: Steps between two measurements.
+        large_change: A step with a larger change of mu counts as an event.
     """
 
     def __init__(
@@ -63,9 +64,10 @@ class Loop:
         rate: float,
         alpha: float,
         measure_every: int,
+        large_change: float,
     ) -> None:
         self.problem, self.config, self.rate, self.alpha = problem, config, rate, alpha
-        self.measure_every = measure_every
+        self.measure_every, self.large_change = measure_every, large_change
         self.prompts, self.horizon, self.states, self.vocabulary = problem.shape
         self.targets = problem.targets().tolist()
         fixed = constants(problem)
@@ -81,7 +83,8 @@ class Loop:
             ]
             for x in range(self.prompts)
         ]
-        self.state, self.mu = init(config), math.nan
+        self.start = list(theta)
+        self.state, self.mu, self.large_changes = init(config), math.nan, 0
         self.seen: Batch
         self.measured: list[dict[str, float]] = []
 
@@ -108,7 +111,8 @@ class Loop:
         if number % self.config.mu_update_freq == 0:  # between refreshes no batch is looked at
             self.seen = self.batch(demonstrations, rollouts, advantages)
         self.state, info = update(self.config, self.state, self.seen, step=number)
-        self.mu = float(info.mu)
+        before, self.mu = self.mu, float(info.mu)
+        self.large_changes += abs(self.mu - before) > self.large_change
         if number % self.measure_every == 0:
             self.measured.append(self.measure())
         for table, of_s, of_r in zip(self.theta, grad_s, grad_r, strict=True):
@@ -212,7 +216,7 @@ class Loop:
                     spread -= share * visits[s] * p[s][v] * logp
         sigma_s2 = (square_s - norm2(g_s)) / self.problem.experts
         sigma_r2 = (second_r - norm2(mean_r)) / self.problem.groups
-        risk, regret = self.risk_and_regret(g_s, g_r, mean_r, sigma_s2, sigma_r2)
+        risk, regret, best = self.risk_and_regret(g_s, g_r, mean_r, sigma_s2, sigma_r2)
         return {
             "reward": reward,
             "sft_loss": sft,
@@ -220,6 +224,9 @@ class Loop:
             "entropy": spread / self.horizon,
             "gradient_mse": risk,
             "regret": regret,
+            "mu_gap": abs(self.mu - best),
+            "drift": 0.5
+            * sum((a - b) ** 2 for a, b in zip(flat(self.theta), self.start, strict=True)),
         }
 
     def winning_uses(self, x: int, p: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -283,8 +290,8 @@ class Loop:
 
     def risk_and_regret(
         self, g_s: Any, g_r: Any, mean_r: Any, sigma_s2: float, sigma_r2: float
-    ) -> tuple[float, float]:
-        """The exact risk, and its excess over that of the best weight in [0, 1]."""
+    ) -> tuple[float, float, float]:
+        """The exact risk, its excess over that of the best weight in [0, 1], and that weight."""
         slope2 = pull = 0.0
         offset2 = 0.0
         for of_s, of_r, of_mean in zip(flat(g_s), flat(g_r), flat(mean_r), strict=True):
@@ -299,7 +306,7 @@ class Loop:
             return error2 + mu * mu * sigma_s2 + (1.0 - mu) ** 2 * sigma_r2
 
         best = min(max((pull + sigma_r2) / (slope2 + sigma_s2 + sigma_r2), 0.0), 1.0)
-        return risk(self.mu), risk(self.mu) - risk(best)
+        return risk(self.mu), risk(self.mu) - risk(best), best
 
 
 def relative(rewards: Row) -> Row:

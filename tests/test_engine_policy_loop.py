@@ -45,11 +45,14 @@ def test_the_engine_equals_a_loop_over_single_trajectories_token_by_token(requir
             rate=settings.learning_rate,
             alpha=settings.alpha,
             measure_every=settings.measure_every,
+            large_change=settings.large_change,
         )
         for step in range(STEPS):
             loop.step(step, numbers[step][seed].tolist())
         found = {name: result[f"metric/{name}"][0, seed] for name in ("mu_final", "gradient_mse")}
-        found |= {"regret": result["metric/regret"][0, seed]}
+        found |= {name: result[f"metric/{name}"][0, seed] for name in ("regret", "mu_gap")}
+        found["drift"] = result["metric/drift_area"][0, seed] / STEPS
+        assert loop.large_changes == result["metric/large_mu_changes"][0, seed]
         np.testing.assert_allclose(loop.mu, found.pop("mu_final"), rtol=LOOP_RTOL)
         found |= {
             name: result[f"metric/{name}_mean"][0, seed]

@@ -39,6 +39,9 @@ TILE_ELEMENTS = 20_480
 """Parameters in a tile, about: arrays of 160 KiB. Smaller ones fit the second-level cache better,
 and lose more to the cost of the calls."""
 
+TILE_TRAJECTORIES = 256
+"""Trajectories in a tile, at least: what hides the cost of the calls where d is large."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -107,7 +110,8 @@ class Chunk:
         self.sizes = plan.sizes(blocks)
         count, n = len(plan.controllers), sum(self.sizes)
         self.shape = (count, n)
-        width = max(1, TILE_ELEMENTS // (count * BLOCK * plan.problem.dimension))
+        fewest = -(-TILE_TRAJECTORIES // (count * BLOCK))
+        width = max(fewest, TILE_ELEMENTS // (count * BLOCK * plan.problem.dimension))
         self.tiles: list[Tile] = []
         self._places: list[slice] = []  # of each tile on the axis of the seeds
         scratch = np.empty(count * min(width * BLOCK, n) * plan.problem.dimension)

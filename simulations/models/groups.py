@@ -22,6 +22,7 @@ from gac_ref import CONVENTIONS, AdvantageConvention, group_advantages
 from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
+from simulations.models.softmax import row_min, row_sum, slow_axes
 
 __all__ = [
     "ADVANTAGES",
@@ -111,15 +112,16 @@ def relative_advantages(rewards: FloatArray, convention: str) -> FloatArray:
     size = rewards.shape[-1]
     _at_least_two(size)
     # Against the lowest reward, so that a group of equal rewards is exactly 0.
-    above = rewards - rewards.min(axis=-1, keepdims=True)
-    centred = above - above.sum(axis=-1, keepdims=True) / size
+    columns = slow_axes(rewards, 1)
+    above = columns - row_min(columns)[..., None]
+    centred: FloatArray = above - (row_sum(above) / size)[..., None]
     if not rule.divides:
-        return np.asarray(centred)
-    variance = (centred * centred).sum(axis=-1, keepdims=True) / (size - rule.ddof)
+        return centred
+    variance = row_sum(centred * centred) / (size - rule.ddof)
     spread = np.sqrt(np.maximum(variance, rule.variance_floor))
     if rule.no_spread == "unit":
         spread = np.where(spread == 0.0, 1.0, spread)
-    return np.asarray(centred / (spread + rule.eps))
+    return np.asarray(centred / (spread + rule.eps)[..., None])
 
 
 @lru_cache(maxsize=64)
@@ -232,7 +234,9 @@ def group_moments(
         pairs = _flat(weight[..., :, None] * weight[..., None, :] * gram).sum(axis=-1)
         return GroupMoments(np.where(reached, weight, 0.0), own + pairs * (1.0 - 1.0 / group_size))
     table = composition_table(tuple(levels), group_size, advantage)
-    powers = chance[..., None] ** np.arange(group_size + 1)
+    factors = np.broadcast_to(chance[..., None], (*chance.shape, group_size + 1)).copy()
+    factors[..., 0] = 1.0
+    powers = np.multiply.accumulate(factors, axis=-1)
     likelihood = np.broadcast_to(table.coefficient, (*chance.shape[:-1], len(table.counts)))
     for level in range(len(levels)):
         likelihood = likelihood * powers[..., level, :].take(table.counts[:, level], axis=-1)

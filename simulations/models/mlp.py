@@ -209,9 +209,9 @@ class MLPPolicy(SequenceTask):
         shape = (*lead, prompts, states, actions)
         return np.concatenate([part.reshape(*shape, -1) for part in parts], axis=-1)
 
-    def score_gram(self, theta: FloatArray, p: FloatArray, joint: FloatArray) -> FloatArray:
+    def score_gram(self, theta: FloatArray, joint: FloatArray, scores: FloatArray) -> FloatArray:
         """J K J' with K the Gram matrix of a prompt's token scores, [..., X, R, R]."""
-        weights = joint.reshape(*joint.shape[:-2], -1)
+        weights = np.ascontiguousarray(joint).reshape(*joint.shape[:-2], -1)
         kernel = self._kernel(theta)
         return np.asarray(
             np.matmul(np.matmul(weights, kernel), np.swapaxes(weights, -1, -2).copy())

@@ -16,7 +16,7 @@ from gac_ref._typing import AnyArray, FloatArray, IntArray
 from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 
-__all__ = ["Observation", "observed_proxies", "observed_signals", "to_batch"]
+__all__ = ["Observation", "TokenStreams", "observed_proxies", "observed_signals", "to_batch"]
 
 SPREAD_RTOL = 2.0**-40
 """A stream with less spread than this share of its magnitude has none; as in the estimator."""
@@ -61,6 +61,25 @@ class Observation(NamedTuple):
     entropy: FloatArray
     prompts_s: IntArray
     prompts_r: IntArray
+
+
+class TokenStreams(NamedTuple):
+    """The part of an observation that the proxies read.
+
+    Args:
+        logprob_s: Log-probabilities of the demonstrations' tokens, [..., T, B], nats.
+        logprob_r: Log-probabilities of the rollouts' tokens, [..., T, N], nats.
+        advantages: [..., N].
+
+    Examples:
+        >>> streams = TokenStreams(np.zeros((1, 2)), np.zeros((1, 2)), np.array([1.0, -1.0]))
+        >>> float(observed_proxies(GACConfig(), streams).sigma_r2.round(6))
+        1.0
+    """
+
+    logprob_s: FloatArray
+    logprob_r: FloatArray
+    advantages: FloatArray
 
 
 def to_batch(observation: Observation, index: tuple[int, ...]) -> Batch:
@@ -137,7 +156,7 @@ def observed_signals(observation: Observation) -> Signals:
     )
 
 
-def observed_proxies(config: GACConfig, observation: Observation) -> Proxies:
+def observed_proxies(config: GACConfig, observation: Observation | TokenStreams) -> Proxies:
     r"""The three coefficient-space proxies of every trajectory; those of :func:`gac_ref.proxies`.
 
     With equal lengths every token has the same weight, so the normalised disagreement is
@@ -148,7 +167,7 @@ def observed_proxies(config: GACConfig, observation: Observation) -> Proxies:
     Args:
         config: Reads `eps`, `mask_eps`, `trim_ratio`, `use_phi`, `coefficient_normalization` and
             `disagreement_rows`.
-        observation: The step.
+        observation: The step, or the part of it that is read.
 
     Returns:
         Arrays of the trajectories' shape.

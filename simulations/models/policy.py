@@ -51,7 +51,9 @@ from simulations.models.softmax import (
     log_softmax,
     row_sum,
     score_table,
+    slow_axes,
     softmax,
+    tree_sum,
 )
 from simulations.problem import Sample, Truth
 
@@ -170,13 +172,13 @@ class PolicyModel(ABC):
         """Rewards of the rollouts, [..., N], from their state-action codes [..., T, N]."""
 
     @abstractmethod
-    def score_gram(self, theta: FloatArray, p: FloatArray, joint: FloatArray) -> FloatArray:
+    def score_gram(self, theta: FloatArray, joint: FloatArray, scores: FloatArray) -> FloatArray:
         r"""Inner products of :math:`\sum_{sv} J_{sv} \nabla \ln \pi(v|x, s)`, [..., X, R, R].
 
         Args:
             theta: [..., d].
-            p: Probabilities, [..., X, S, V].
             joint: R weightings J of each prompt's pairs, [..., X, R, S, V].
+            scores: The same sums' gradients with respect to the logits, [..., X, R, S, V].
         """
 
     @abstractmethod
@@ -218,7 +220,7 @@ class PolicyModel(ABC):
         """
         array = self._at(theta, draw)
         logits = self.logits(array)
-        p = softmax(logits)
+        p = softmax(slow_axes(logits, 1))
         rollouts = sample_rollouts(self, p, draw)
         table_s = score_table(draw.expert_uses * (-1.0 / self.experts), p)
         share = -1.0 / (self.groups * self.group_size)
@@ -263,23 +265,24 @@ class PolicyModel(ABC):
         expected NLL of a demonstration; `kl` is :math:`KL(\pi \| \pi_{ref})` and `entropy` the
         policy's, both over whole sequences and divided by the horizon.
         """
-        logp = log_softmax(self.logits(point(self, theta)))
-        law = self.sequence_law(np.exp(logp))
+        logp = log_softmax(slow_axes(self.logits(point(self, theta)), 3))
+        p = np.exp(logp)
+        law = self.sequence_law(p)
         fixed = constants(self)
         prompts, horizon, _, _ = self.shape
 
         def per_prompt(values: FloatArray) -> FloatArray:
-            return np.asarray(values.reshape(*values.shape[:-2], -1).sum(axis=-1) / prompts)
+            return tree_sum(values.reshape(*values.shape[:-2], -1)) / prompts
 
         reward = per_prompt(law.chance * np.asarray(self.levels))
         nll = -row_sum(fixed.expert_joint * logp)
-        kl = law.visits * kl_divergence(logp, fixed.reference_logp)
+        kl = law.visits * kl_divergence(logp, fixed.reference_logp, p)
         return {
             "reward": reward,
             "loss": self.best_value() - reward,
             "sft_loss": per_prompt(nll),
             "kl": per_prompt(kl) / horizon,
-            "entropy": per_prompt(law.visits * entropy(logp)) / horizon,
+            "entropy": per_prompt(law.visits * entropy(logp, p)) / horizon,
         }
 
     def _at(self, theta: ArrayLike, draw: PolicyDraw) -> FloatArray:

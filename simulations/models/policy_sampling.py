@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,9 +14,14 @@ from gac_ref._typing import FloatArray, IntArray
 from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models.groups import EXACT_BASELINE, relative_advantages
-from simulations.models.observation import Observation, observed_proxies, observed_signals
+from simulations.models.observation import (
+    Observation,
+    TokenStreams,
+    observed_proxies,
+    observed_signals,
+)
 from simulations.models.policy_tables import Shape, constants, table_weights
-from simulations.models.softmax import choose, cumulative, entropy, log_softmax
+from simulations.models.softmax import choose, cumulative, entropy, log_softmax, slow_axes
 
 if TYPE_CHECKING:
     from simulations.models.policy import PolicyModel
@@ -73,9 +79,10 @@ def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDra
     shape = model.shape
     experts, groups, size = model.experts, model.groups, model.groups * model.group_size
     parts = (groups, experts, shape.horizon * experts, shape.horizon * size, size)
-    edges = np.cumsum(parts)[:-1]
-    prompts_r, prompts_s, tokens, uniforms, rewards = np.split(
-        rng.random((n, sum(parts))), edges, axis=-1
+    numbers, ends = rng.random((n, sum(parts))), itertools.accumulate(parts)
+    prompts_r, prompts_s, tokens, uniforms, rewards = (
+        np.ascontiguousarray(numbers[:, end - width : end])
+        for width, end in zip(parts, ends, strict=True)
     )
     of_groups = _prompts(prompts_r, shape.prompts)
     of_experts = of_groups if model.paired else _prompts(prompts_s, shape.prompts)
@@ -88,8 +95,8 @@ def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDra
         prompts_r=of_groups,
         expert_codes=codes,
         expert_uses=table_weights(codes, np.ones((n, experts)), shape),
-        uniforms=np.ascontiguousarray(uniforms).reshape(n, shape.horizon, size),
-        reward_uniforms=np.ascontiguousarray(rewards),
+        uniforms=uniforms.reshape(n, shape.horizon, size),
+        reward_uniforms=rewards,
     )
 
 
@@ -226,14 +233,16 @@ class PolicyReadings(NamedTuple):
 
     def proxies(self, config: GACConfig, controllers: Sequence[int] | None = None) -> Proxies:
         """:func:`observed_proxies`, of the controllers at these places, or of all."""
-        logits, rollouts = self.logits, self.rollouts
-        if controllers is not None:
-            places = list(controllers)
-            logits = logits[places]
-            codes, rewards, advantages = rollouts
-            rollouts = Rollouts(codes[places], rewards[places], advantages[places])
-        logp = log_softmax(logits)
-        return observed_proxies(config, observation(self.model, logp, rollouts, self.draw))
+        places = slice(None) if controllers is None else list(controllers)
+        logp = np.ascontiguousarray(log_softmax(slow_axes(self.logits[places], 1)))
+        table = math.prod(self.model.shape.table)
+        row = np.arange(logp.size // table, dtype=np.int64).reshape(*logp.shape[:-3], 1, 1) * table
+        streams = TokenStreams(
+            logprob_s=logp.reshape(-1).take(self.draw.expert_codes + row),
+            logprob_r=logp.reshape(-1).take(self.rollouts.codes[places] + row),
+            advantages=self.rollouts.advantages[places],
+        )
+        return observed_proxies(config, streams)
 
     def signals(self, names: Collection[str]) -> Signals:
         """:func:`observed_signals`, as far as they are asked for."""

@@ -94,7 +94,7 @@ class Constants(NamedTuple):
         reference_logp: Log-probabilities of the reference policy, [X, S, V], nats.
         expert: The expert's probabilities, [X, S, V].
         expert_joint: Expected uses of each pair by the expert, [X, S, V].
-        expert_edges: Cumulative probabilities of the expert, [V - 1, X S].
+        expert_edges: Running sums of the expert's probabilities, [X S, V].
 
     Examples:
         >>> from simulations.models.bandit import Bandit

@@ -9,7 +9,7 @@ import numpy as np
 from gac_ref._typing import FloatArray
 from simulations.models.groups import EXACT_BASELINE, group_moments
 from simulations.models.policy_tables import constants
-from simulations.models.softmax import log_softmax, score_table
+from simulations.models.softmax import row_sum, score_table, slow_axes, softmax
 from simulations.problem import Truth
 
 if TYPE_CHECKING:
@@ -47,18 +47,19 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     """
     prompts = model.shape.prompts
     levels = np.asarray(model.levels)
-    p = np.exp(log_softmax(model.logits(theta)))
+    p = softmax(slow_axes(model.logits(theta), 3))
     uses = model.level_uses(p)
     # Every sequence uses exactly one pair at position 0.
-    chance = uses[..., 0, :].sum(axis=-1)
+    chance = row_sum(uses[..., 0, :])
     of_expert = np.broadcast_to(
         constants(model).expert_joint[..., None, :, :], (*uses.shape[:-3], 1, *p.shape[-2:])
     )
     joint = np.concatenate((uses, of_expert), axis=-3)
-    gram = model.score_gram(theta, p, joint)
-    squares = model.score_squares(theta, p, joint)
+    scores = score_table(joint, p[..., None, :, :])
+    gram = np.ascontiguousarray(model.score_gram(theta, joint, scores))
+    squares = np.ascontiguousarray(model.score_squares(theta, p, joint))
     group = group_moments(
-        chance,
+        np.ascontiguousarray(chance),
         squares[..., :-1],
         np.ascontiguousarray(gram[..., :-1, :-1]),
         levels=model.levels,
@@ -67,16 +68,20 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     )
 
     def gradient(weights: FloatArray) -> FloatArray:
-        """Minus the prompts' mean of the weighted scores; weights [..., X, S, V]."""
-        return model.pullback(theta, -score_table(weights, p) / prompts)
+        """Minus the prompts' mean of the weighted scores; one weight a level, [..., X, L]."""
+        weights = slow_axes(weights, 2)
+        table = weights[..., 0, None, None] * scores[..., 0, :, :]
+        for level in range(1, len(levels)):
+            table += weights[..., level, None, None] * scores[..., level, :, :]
+        return pulled_back(table)
 
-    def over_levels(weight: FloatArray) -> FloatArray:
-        return np.asarray((weight[..., None, None] * uses).sum(axis=-3))
+    def pulled_back(table: FloatArray) -> FloatArray:
+        return model.pullback(theta, np.ascontiguousarray(table / -prompts))
 
-    g_s = gradient(joint[..., -1, :, :])
-    g_r = gradient(over_levels(np.broadcast_to(levels, chance.shape)))
+    g_s = pulled_back(scores[..., -1, :, :])
+    g_r = gradient(np.broadcast_to(levels, chance.shape))
     unbiased = model.advantage == EXACT_BASELINE
-    mean_r = g_r if unbiased else gradient(over_levels(group.weight))
+    mean_r = g_r if unbiased else gradient(group.weight)
     difference = g_s - g_r
     kappa: FloatArray | float = 0.0
     if model.paired:

@@ -26,7 +26,7 @@ from simulations.models._checks import choice, real, whole
 from simulations.models.policy import PolicyModel
 from simulations.models.policy_sampling import PolicyDraw
 from simulations.models.policy_tables import SequenceLaw, Shape
-from simulations.models.softmax import row_sum
+from simulations.models.softmax import row_sum, slow_axes
 
 __all__ = ["REWARDS", "SequenceTask"]
 
@@ -132,34 +132,30 @@ class SequenceTask(PolicyModel):
 
     def level_uses(self, p: FloatArray) -> FloatArray:
         """Forward, then backward from the reward levels, [..., X, L, S, V]."""
-        hit, history, counts = _task(self).hit, self._forward(p), self.horizon + 1
-        at_level = np.eye(len(self.levels))[self.level_of_count()]
-        table = np.empty((*p.shape[:-2], len(self.levels), *p.shape[-2:]))
-        after = np.broadcast_to(at_level, (*p.shape[:-2], 1, *at_level.shape))
+        hit, history = _task(self).hit, self._forward(p)
+        at_level = np.eye(len(self.levels))[:, self.level_of_count()]
+        blocks = []
+        # [..., X, L, V or 1, count]: by the token at t and the count that it leads to.
+        shape = (*p.shape[:-2], *at_level[:, None].shape)
+        after = slow_axes(np.broadcast_to(at_level[:, None], shape), 4)
         for t in reversed(range(self.horizon)):
-            block = self.shape.block(t)
-            # after: [..., X, V or 1, T + 1, L], by the token at t and the count that it leads to
-            follow = np.where(hit[t][..., None], _shift_down(after), after)
-            follow = np.broadcast_to(follow, (*p.shape[:-2], *follow.shape[-3:]))
-            here = p[..., block, :]
-            by_count = np.moveaxis(follow, -3, -2).reshape(*p.shape[:-2], counts, -1)
-            ahead = np.matmul(history[t], by_count).reshape(*here.shape, -1)
-            table[..., block, :] = np.moveaxis(here[..., None] * ahead, -1, -3)
-            chain = np.matmul(here, follow.reshape(*follow.shape[:-2], -1))
-            after = chain.reshape(*here.shape[:-1], counts, -1)
-        return table
+            follow = np.where(hit[t][:, None], after[..., 1:], after[..., :-1])
+            here = p[..., None, self.shape.block(t), :]
+            before = history[t][..., None, :, :]
+            ahead = _products(np.swapaxes(before, -1, -2), np.swapaxes(follow, -1, -2))
+            blocks.append(here * ahead)
+            after = _products(np.swapaxes(here, -1, -2), follow)
+        return np.concatenate(blocks[::-1], axis=-2)
 
     def _forward(self, p: FloatArray) -> list[FloatArray]:
-        """Chances of previous token and count before each position, [..., X, 1 or V, T + 1].
+        """Chances of previous token and count before each position t, [..., X, 1 or V, t + 1].
 
         T + 1 of them; the last is after the last token.
         """
-        before = np.zeros((*p.shape[:-2], 1, self.horizon + 1))
-        before[..., 0] = 1.0
+        before = np.ones_like(p[..., :1, :1])
         history = [before]
         for t in range(self.horizon):
-            # One product a trajectory and prompt: the seeds are never an axis of it.
-            reached = np.matmul(np.swapaxes(p[..., self.shape.block(t), :], -1, -2), before)
+            reached = _products(p[..., self.shape.block(t), :], before)
             before = _count(reached, _task(self).hit[t])
             history.append(before)
         return history
@@ -195,15 +191,20 @@ def _task(task: SequenceTask) -> _Task:
     return _Task(frozen(targets), frozen(hits), hit, frozen(expert))
 
 
+def _products(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Sums over k of a[..., k, i] b[..., k, j], [..., i, j].
+
+    Term by term for all trajectories at once: `matmul` would call the matrix library for each of
+    these tiny products.
+    """
+    total = a[..., 0, :, None] * b[..., 0, None, :]
+    for k in range(1, a.shape[-2]):
+        total += a[..., k, :, None] * b[..., k, None, :]
+    return total
+
+
 def _count(chance: FloatArray, hit: BoolArray) -> FloatArray:
-    """Move the chances [..., X, V, T + 1] of tokens that hit one count up."""
-    moved = np.zeros_like(chance)
-    moved[..., 1:] = chance[..., :-1]
-    return np.where(hit, moved, chance)
-
-
-def _shift_down(after: FloatArray) -> FloatArray:
-    """What follows from one count more: [..., T + 1, L]. The last count cannot grow."""
-    moved = np.zeros_like(after)
-    moved[..., :-1, :] = after[..., 1:, :]
-    return moved
+    """Move the chances [..., X, V, t + 1] of tokens that hit one count up, [..., X, V, t + 2]."""
+    none = np.zeros_like(chance[..., :1])
+    up, same = np.concatenate((none, chance), axis=-1), np.concatenate((chance, none), axis=-1)
+    return np.where(hit, up, same)

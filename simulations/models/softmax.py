@@ -1,7 +1,9 @@
 r"""Softmax in logs, and sampling from it by inverse CDF: what every policy here shares.
 
-All functions act on the last axis and broadcast over the others. Sums run over the last axis of
-a fresh array only, so the bits of one row do not depend on how many rows there are.
+All functions act on the last axis and broadcast over the others. Sums are elementwise additions in
+a fixed order, so the bits of one row depend neither on how many rows there are nor on how the array
+lies in memory. Speed does: an inner loop over a short last axis costs several times its
+arithmetic, and :func:`slow_axes` lays the rows out so that there is none.
 """
 
 from __future__ import annotations
@@ -19,22 +21,35 @@ __all__ = [
     "inverse_cdf",
     "kl_divergence",
     "log_softmax",
+    "row_max",
+    "row_min",
     "row_sum",
     "score_table",
+    "slow_axes",
     "softmax",
+    "tree_sum",
 ]
 
-SHORT = 16
-"""Up to here adding columns is faster than NumPy's reduction over a short last axis."""
+
+def slow_axes(table: FloatArray, count: int) -> FloatArray:
+    """A copy whose last `count` axes are the slowest in memory; shape and values are the same.
+
+    Elementwise results keep this layout.
+
+    Examples:
+        >>> slow_axes(np.zeros((5, 3, 2)), 1).strides
+        (24, 8, 120)
+    """
+    last = tuple(range(-count, 0))
+    first = tuple(range(count))
+    return np.moveaxis(np.array(np.moveaxis(table, last, first), order="C"), first, last)
 
 
 def row_sum(values: FloatArray) -> FloatArray:
-    """Sum over the last axis, which is usually short and always at least 1 long.
-
-    The order of the additions depends on the length of that axis only.
+    """Sum over the last axis, one entry after the other: for short rows in any layout.
 
     Args:
-        values: [..., V].
+        values: [..., V], V >= 1.
 
     Returns:
         [...], float64.
@@ -43,22 +58,51 @@ def row_sum(values: FloatArray) -> FloatArray:
         >>> row_sum(np.array([[1.0, 2.0, 3.0]])).tolist()
         [6.0]
     """
+    return _fold(np.add, values)
+
+
+def tree_sum(values: FloatArray) -> FloatArray:
+    """Sum over the last axis by halves: for long rows, best where that axis is slow in memory.
+
+    Examples:
+        >>> tree_sum(np.arange(12.0).reshape(2, 6)).tolist()
+        [15.0, 51.0]
+    """
     width = values.shape[-1]
-    if width > SHORT:
-        return np.asarray(np.ascontiguousarray(values).sum(axis=-1))
-    total = values[..., 0].copy()
-    for v in range(1, width):
-        total += values[..., v]
-    return total
+    while width > 1:
+        half = width // 2
+        folded = values[..., :half] + values[..., half : 2 * half]
+        if width % 2:
+            folded[..., 0] += values[..., -1]
+        values, width = folded, half
+    return values[..., 0]
 
 
-def _row_max(values: FloatArray) -> FloatArray:
-    if values.shape[-1] > SHORT:
-        return np.asarray(values.max(axis=-1))
-    highest = values[..., 0].copy()
+def row_max(values: FloatArray) -> FloatArray:
+    """Largest entry along the last axis; as :func:`row_sum`.
+
+    Examples:
+        >>> row_max(np.array([[1.0, 3.0, 2.0]])).tolist()
+        [3.0]
+    """
+    return _fold(np.maximum, values)
+
+
+def row_min(values: FloatArray) -> FloatArray:
+    """Smallest entry along the last axis; as :func:`row_sum`.
+
+    Examples:
+        >>> row_min(np.array([[1.0, 3.0, 2.0]])).tolist()
+        [1.0]
+    """
+    return _fold(np.minimum, values)
+
+
+def _fold(op: np.ufunc, values: FloatArray) -> FloatArray:
+    out = values[..., 0].copy(order="K")
     for v in range(1, values.shape[-1]):
-        np.maximum(highest, values[..., v], out=highest)
-    return highest
+        op(out, values[..., v], out=out)
+    return out
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
@@ -74,7 +118,7 @@ def log_softmax(logits: FloatArray) -> FloatArray:
         >>> log_softmax(np.array([1000.0, 1000.0])).round(6).tolist()
         [-0.693147, -0.693147]
     """
-    shifted = logits - _row_max(logits)[..., None]
+    shifted = logits - row_max(logits)[..., None]
     # The largest term is 1, so the sum is >= 1 and its log >= 0: no result rounds above 0.
     return np.asarray(shifted - np.log(row_sum(np.exp(shifted)))[..., None])
 
@@ -92,32 +136,27 @@ def softmax(logits: FloatArray) -> FloatArray:
         >>> softmax(np.array([1000.0, 1000.0])).tolist()
         [0.5, 0.5]
     """
-    width = logits.shape[-1]
-    # Columns first: V contiguous passes over the rows beat one over short rows.
-    columns = np.array(logits.reshape(-1, width).T, order="C")
-    highest = columns[0].copy()
-    for v in range(1, width):
-        np.maximum(highest, columns[v], out=highest)
-    columns -= highest
-    np.exp(columns, out=columns)
-    total = columns[0].copy()
-    for v in range(1, width):
-        total += columns[v]
-    columns /= total
-    return np.ascontiguousarray(columns.T).reshape(logits.shape)
+    p = logits - row_max(logits)[..., None]
+    np.exp(p, out=p)
+    p /= row_sum(p)[..., None]
+    return p
 
 
-def entropy(logp: FloatArray) -> FloatArray:
+def entropy(logp: FloatArray, p: FloatArray | None = None) -> FloatArray:
     r"""Entropy :math:`-\sum_v p_v \ln p_v` in nats, [...], >= 0.
+
+    Args:
+        logp: [..., V], normalised natural logs.
+        p: Their exponentials, where they are at hand.
 
     Examples:
         >>> float(entropy(np.log([0.5, 0.5])).round(12)) == float(np.log(2.0).round(12))
         True
     """
-    return -row_sum(np.exp(logp) * logp)
+    return -row_sum((np.exp(logp) if p is None else p) * logp)
 
 
-def kl_divergence(logp: FloatArray, logq: FloatArray) -> FloatArray:
+def kl_divergence(logp: FloatArray, logq: FloatArray, p: FloatArray | None = None) -> FloatArray:
     r"""Kullback-Leibler divergence :math:`\sum_v p_v (\ln p_v - \ln q_v)` in nats, [...].
 
     Computed as :math:`\sum_v p_v (e^d - 1 - d)` with :math:`d = \ln q_v - \ln p_v`, which is the
@@ -126,6 +165,7 @@ def kl_divergence(logp: FloatArray, logq: FloatArray) -> FloatArray:
     Args:
         logp: [..., V], normalised natural logs, finite.
         logq: The same; it broadcasts with `logp`.
+        p: Exponentials of `logp`, where they are at hand.
 
     Examples:
         >>> p, q = np.log([0.5, 0.5]), np.log([0.75, 0.25])
@@ -137,7 +177,8 @@ def kl_divergence(logp: FloatArray, logq: FloatArray) -> FloatArray:
     d = logq - logp
     # p e^d is q: the product of a tiny p and a huge e^d would be 0 times infinity. Where d is
     # large the two forms agree; where it is small expm1 keeps the digits.
-    p = np.exp(logp)
+    if p is None:
+        p = np.exp(logp)
     small = np.abs(d) < 1.0
     near = p * (np.expm1(np.where(small, d, 0.0)) - d)
     return row_sum(np.where(small, near, np.exp(logq) - p - p * d))
@@ -160,7 +201,7 @@ def score_table(joint: FloatArray, p: FloatArray) -> FloatArray:
         [0.75, -0.75]
     """
     total = row_sum(joint)
-    out: FloatArray = np.empty(np.broadcast_shapes(joint.shape, p.shape))
+    out = np.empty_like(joint, shape=np.broadcast_shapes(joint.shape, p.shape))
     for v in range(out.shape[-1]):  # by column: a broadcast over a short last axis costs twice
         np.subtract(joint[..., v], total * p[..., v], out=out[..., v])
     return out
@@ -182,22 +223,23 @@ def inverse_cdf(p: FloatArray, uniform: FloatArray) -> IntArray:
         >>> inverse_cdf(np.array([0.25, 0.75]), np.array([0.0, 0.2499, 0.25, 0.99])).tolist()
         [0, 0, 1, 1]
     """
-    edges = cumulative(p)
     rows = np.arange(math.prod(p.shape[:-1]), dtype=np.int64).reshape(p.shape[:-1])
-    return choose(edges, rows, uniform)
+    return choose(cumulative(p), rows, uniform)
 
 
 def cumulative(p: FloatArray) -> FloatArray:
-    """The first V - 1 cumulative sums of each row, [V - 1, rows]; rows are the leading axes.
+    """The running sums of each row, [rows, V]; rows are the leading axes.
+
+    The last entry of a row is p itself: nothing reads it, see :func:`choose`.
 
     Examples:
         >>> cumulative(np.array([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]])).tolist()
-        [[0.5, 0.0], [0.75, 0.5]]
+        [[0.5, 0.75, 0.25], [0.0, 0.5, 0.5]]
     """
     width = p.shape[-1]
-    edges = np.array(p.reshape(-1, width)[:, : width - 1].T, order="C")
+    edges = np.array(p.reshape(-1, width), order="C")
     for v in range(1, width - 1):
-        edges[v] += edges[v - 1]
+        edges[:, v] += edges[:, v - 1]
     return edges
 
 
@@ -205,7 +247,7 @@ def choose(edges: FloatArray, rows: IntArray, uniform: FloatArray) -> IntArray:
     """As :func:`inverse_cdf`, with each number's row given by its index.
 
     Args:
-        edges: What `cumulative` gave, [V - 1, rows].
+        edges: What `cumulative` gave, [rows, V], V >= 2.
         rows: Index of the row, [N...].
         uniform: In [0, 1); broadcasts with `rows`.
 
@@ -217,8 +259,14 @@ def choose(edges: FloatArray, rows: IntArray, uniform: FloatArray) -> IntArray:
         >>> choose(edges, np.array([1, 0, 1]), np.array([0.2, 0.2, 0.05])).tolist()
         [1, 0, 0]
     """
-    chosen = np.zeros(np.broadcast_shapes(rows.shape, uniform.shape), dtype=np.int64)
-    # V - 1 passes over the numbers: a reduction over a short last axis would cost more.
-    for edge in edges:
-        chosen += uniform >= edge.take(rows)
-    return chosen
+    flat, left = edges.reshape(-1), edges.shape[-1]
+    first = rows * left
+    place = first
+    # Bisection of all numbers at once. The larger half may overlap the smaller by one entry: the
+    # sums ascend, so that a comparison too many changes nothing.
+    while left > 1:
+        half = left // 2
+        reached = uniform >= flat.take(place + (half - 1))
+        place = place + (reached if half == 1 else half * reached)
+        left -= half
+    return np.asarray(place - first)

@@ -8,14 +8,14 @@ uses of the pairs.
 
 from __future__ import annotations
 
-import math
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from gac_ref._typing import FloatArray
 from simulations.models.policy import PolicyModel
-from simulations.models.softmax import log_softmax, row_sum, score_table
+from simulations.models.softmax import log_softmax, row_sum, tree_sum
 
 __all__ = ["TabularPolicy"]
 
@@ -51,14 +51,18 @@ class TabularPolicy(PolicyModel):
         table[..., each, :, each, :] = np.moveaxis(difference, -3, 0)
         return table.reshape(*lead, prompts, states, actions, self.dimension)
 
-    def score_gram(self, theta: FloatArray, p: FloatArray, joint: FloatArray) -> FloatArray:
-        """From the rows J - p sum(J) of the weightings, [..., X, R, R]."""
-        table = score_table(joint, p[..., None, :, :])
-        flat = table.reshape(*table.shape[:-2], math.prod(table.shape[-2:]))
-        return np.asarray((flat[..., :, None, :] * flat[..., None, :, :]).sum(axis=-1))
+    def score_gram(self, theta: FloatArray, joint: FloatArray, scores: FloatArray) -> FloatArray:
+        """Products of the tables: the parameters are the logits, [..., X, R, R]."""
+        flat = scores.reshape(*scores.shape[:-2], -1)
+        count = flat.shape[-2]
+        gram = np.empty((*flat.shape[:-1], count))
+        for a, b in itertools.combinations_with_replacement(range(count), 2):
+            product = tree_sum(flat[..., a, :] * flat[..., b, :])
+            gram[..., a, b] = gram[..., b, a] = product
+        return gram
 
     def score_squares(self, theta: FloatArray, p: FloatArray, joint: FloatArray) -> FloatArray:
         """Expected uses times 1 - 2 p + |p|^2, [..., X, L + 1]."""
         size = 1.0 - 2.0 * p + row_sum(p * p)[..., None]
         weighted = joint * size[..., None, :, :]
-        return np.asarray(weighted.reshape(*weighted.shape[:-2], -1).sum(axis=-1))
+        return tree_sum(weighted.reshape(*weighted.shape[:-2], -1))
