@@ -5,6 +5,7 @@
 # make check-ports  set up with torch, check the ports in every dtype and over 2 and 3 ranks
 # make check-gpu  on a GPU machine: check and measure the ports there, write docs/reports (no installs)
 # make power  measure what the checks find: mutants, impostors, correct controls (minutes)
+# make mutation  change the comparator and the tolerances at random, and run their tests (half an hour)
 # make bench  set up, measure speed: out/bench.json, bench_simulations.json, bench_conformance.json
 # make record make the shipped recording again (needs torch and TRL; minutes)
 
@@ -14,7 +15,7 @@ BIN    := $(VENV)/bin
 TRACE  ?= simulations/recording/trace
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: run test lint simulate report check-ports check-gpu power bench record lock clean
+.PHONY: run test lint simulate report check-ports check-gpu power mutation bench record lock clean
 
 run: $(VENV)/.run
 	@mkdir -p out
@@ -54,6 +55,10 @@ power: $(VENV)/.torch
 	@mkdir -p out
 	@$(BIN)/gac-ref power --markdown docs/power.md --format json > out/power.json
 
+mutation: $(VENV)/.mutation
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1 '*__mutmut_*3'
+	@$(BIN)/mutmut results
+
 simulate: $(VENV)/.sim
 	@$(BIN)/python -m simulations run default --workers 2 --out out/simulations
 
@@ -86,6 +91,10 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@
 
+$(VENV)/.mutation: requirements/mutation.txt $(VENV)/.dev
+	@$(PIP) install -r requirements/mutation.txt
+	@touch $@
+
 $(VENV)/.torch: requirements/torch.txt $(VENV)/.dev
 	@echo "installing torch (large)"
 	@$(PIP) install -r requirements/torch.txt
@@ -102,4 +111,4 @@ lock:
 	    --no-header requirements/$$name.in -o requirements/$$name.lock; done
 
 clean:
-	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

@@ -28,6 +28,9 @@ __all__ = [
     "stationary",
 ]
 
+STEPS_AT_ONCE = 256
+"""Steps whose matrices are made together."""
+
 
 class SGDMoments(NamedTuple):
     """Moments of theta before the first step and after each of T.
@@ -124,19 +127,24 @@ def sgd_moments(
     lead, d = weights.shape[:-1], problem.dimension
     mean, covariance = _start(problem, initial, lead)
     steps = weights.shape[-1]
-    means = np.empty((*lead, steps + 1, d))
-    covariances = np.empty((*lead, steps + 1, d, d))
-    means[..., 0, :], covariances[..., 0, :, :] = mean, covariance
+    # Time leads, and what does not depend on the moments is made for many steps at once: a step
+    # of the loop is then three products of small matrices.
+    m, eta = np.moveaxis(weights, -1, 0), np.moveaxis(rates, -1, 0)
+    means = np.empty((steps + 1, *lead, d, 1))
+    covariances = np.empty((steps + 1, *lead, d, d))
+    means[0], covariances[0] = mean[..., None], covariance
     with np.errstate(over="ignore", invalid="ignore"):
-        for t in range(steps):
-            m, eta = weights[..., t], rates[..., t]
-            now, spread = means[..., t, :], covariances[..., t, :, :]
-            shrink = np.eye(d) - eta[..., None, None] * _hessian(problem, m)
-            means[..., t + 1, :] = now - eta[..., None] * _mean_gradient(problem, m, now)
-            covariances[..., t + 1, :, :] = shrink @ spread @ np.swapaxes(shrink, -1, -2)
-            injected = eta**2 * _noise(problem, m) / d
-            covariances[..., t + 1, :, :] += injected[..., None, None] * np.eye(d)
-    return SGDMoments(means, covariances)
+        pull = eta[..., None, None] * _mean_gradient(problem, m, np.zeros(d))[..., None]
+        injected = (eta**2 * _noise(problem, m) / d)[..., None]
+        for first in range(0, steps, STEPS_AT_ONCE):
+            block = slice(first, first + STEPS_AT_ONCE)
+            shrinks = np.eye(d) - eta[block][..., None, None] * _hessian(problem, m[block])
+            for t, shrink in enumerate(shrinks, start=first):
+                means[t + 1] = shrink @ means[t] - pull[t]
+                after = covariances[t + 1]
+                np.matmul(shrink @ covariances[t], np.swapaxes(shrink, -1, -2), out=after)
+                np.einsum("...ii->...i", after)[...] += injected[t]
+    return SGDMoments(np.moveaxis(means[..., 0], 0, -2), np.moveaxis(covariances, 0, -3))
 
 
 def expected_outcomes(

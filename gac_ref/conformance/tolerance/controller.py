@@ -30,22 +30,28 @@ __all__ = [
 
 def _average(
     budget: Budget, where: Arithmetic, weight: float, old: tuple[float, float],
-    new: tuple[float, float], result: float,
+    new: tuple[float, float], result: float, *, from_either: bool = False,
 ) -> None:  # fmt: skip
-    r"""Errors of :math:`\beta x + (1 - \beta) v`, in this order or as a step from x towards v.
+    r"""Errors of :math:`\beta x + (1 - \beta) v`, so or as a step from one towards the other.
 
-    A rounded :math:`\beta` spoils :math:`1 - \beta` by :math:`u \beta`, which for a beta near 1 is
-    many units of :math:`1 - \beta`.
+    With :math:`1 - \beta` rounded: two products, :math:`\beta |x| + 2 (1 - \beta) |v|`; a step
+    from x towards v, :math:`3 (1 - \beta) |v - x|`; one from v towards x,
+    :math:`2 \beta |v - x|`, natural where v is the heavier one, or the two are alike
+    (`from_either`). A rounded :math:`\beta` spoils :math:`1 - \beta` by :math:`u \beta`, which
+    for a beta near 1 is many units of :math:`1 - \beta`.
     """
     (x, x_error), (v, v_error) = old, new
     u = where.u
-    rest = 1.0 - weight
+    rest, apart = 1.0 - weight, abs(v - x)
+    back = 2.0 * weight * apart if from_either or weight < 0.5 else 0.0
     budget.add("old value", weight * x_error, "{b} * {e}", b=weight, e=x_error)
     budget.add("new value", rest * v_error, "{b} * {e}", b=rest, e=v_error)
     budget.add("rounded weight", where.constant * weight * (abs(x) + abs(v)),
                "{u} * {b} (|{x}| + |{v}|)", u=where.constant, b=weight, x=x, v=v)  # fmt: skip
-    budget.add("products", u * (weight * abs(x) + 2.0 * rest * abs(v) + rest * abs(x)),
-               "{u} (beta |old| + 2 (1 - beta) |new| + (1 - beta) |old|)", u=u)  # fmt: skip
+    products = max(weight * abs(x) + 2.0 * rest * abs(v), 3.0 * rest * apart, back)
+    budget.add("products", u * products,
+               "{u} max(beta |old| + 2 (1 - beta) |new|, 3 (1 - beta) |new - old|, {b})",
+               u=u, b=back)  # fmt: skip
     budget.add("sum", u * abs(result), "{u} * |{x}|", u=u, x=result)
 
 
@@ -239,7 +245,8 @@ def prior_blend(work: Work) -> dict[str, Tolerance]:
     error = budget.total
     out = {"prior": _finish(budget, prior, where) if error else EXACT}
     blend = work.linear(work.scalars)
-    _average(blend, where, 1.0 - config.blend_weight, (prior, error), ada, golden)
+    # lambda is what is given, and 1 - lambda, the weight of the prior, what is rounded.
+    _average(blend, where, config.blend_weight, ada, (prior, error), golden, from_either=True)
     return out | {"mu_candidate": _finish(blend, golden, where)}
 
 

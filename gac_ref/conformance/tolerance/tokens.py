@@ -108,7 +108,8 @@ def kl(work: Work) -> Tolerance:
     budget = work.linear(where)
     if work.values.get("batch_kl") is not None:
         _, error = work.real("batch_kl", where)
-        budget.add("rounding of the input", error + where.constant * abs(golden), "{u} KL")
+        budget.add("rounding of the input", error + where.constant * abs(golden), "{e} + {u} KL",
+                   e=error, u=where.constant)  # fmt: skip
         return _as_tolerance(budget, golden, where.tiny)
     where = work.tokens
     mask = np.asarray(work.values["response_mask"]) & ~np.asarray(work.values["is_expert"])[:, None]
@@ -196,7 +197,6 @@ class _Stream(NamedTuple):
     spread: float
     one_pass: FloatArray
     within: FloatArray
-    constant: bool
     undecided: bool
 
 
@@ -267,14 +267,14 @@ def _normalise(
     where, n = work.tokens, int(compared.sum())
     zero = np.zeros(len(x))
     if n == 0:
-        return _Stream(np.zeros_like(x), np.zeros_like(x), 0.0, zero, 0.0, zero, zero, True, False)
+        return _Stream(np.zeros_like(x), np.zeros_like(x), 0.0, zero, 0.0, zero, zero, False)
     chosen = x[compared]
     mean = float(chosen.sum()) / n
     deviation = np.where(compared, x - mean, 0.0)
     v = float((deviation * deviation).sum()) / n
     high, low = float(chosen.max()), float(chosen.min())
     if high == low:
-        return _Stream(np.zeros_like(x), np.zeros_like(x), 0.0, zero, 0.0, zero, zero, True, False)
+        return _Stream(np.zeros_like(x), np.zeros_like(x), 0.0, zero, 0.0, zero, zero, False)
     # Rows of equal values (one advantage a sequence) round alike, and so does their pool.
     row_sum = x.sum(axis=-1)
     row_mean = row_sum / np.maximum(count, 1.0)
@@ -301,7 +301,7 @@ def _normalise(
     undecided = v <= noise or abs(sd - threshold) <= spread * sd
     if constant or sd == 0.0:
         flat = np.zeros_like(x)
-        return _Stream(flat, flat, 0.0, zero, 0.0, zero, zero, True, undecided)
+        return _Stream(flat, flat, 0.0, zero, 0.0, zero, zero, undecided)
     rms = np.sqrt((x * x).sum(axis=-1) * inverse) / sd
     within = np.sqrt((inner * inner).sum(axis=-1) * inverse) / sd
     rows = np.abs(x).sum(axis=-1) * inverse / sd
@@ -313,7 +313,6 @@ def _normalise(
         spread,
         rms,
         within,
-        False,
         undecided,
     )
 
