@@ -13,6 +13,8 @@ __all__ = ["DEFAULT_OUT", "PROGRAM", "expanded", "parser"]
 
 PROGRAM = "python -m simulations"
 DEFAULT_OUT = Path("out") / "simulations"
+RESULTS = Path("out") / "analysis"
+REPORT = Path("out") / "report"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,7 +71,32 @@ def parser() -> argparse.ArgumentParser:
     _add_out(export)
     export.add_argument("--to", metavar="FILE", help="the file (default: STORE/STUDY.nc)")
     export.set_defaults(command="export")
+
+    analyse = commands.add_parser("analyse", help="compute what the report needs, and save it")
+    _add_questions(analyse, "QUESTION[.PART]")
+    analyse.add_argument(
+        "--again", action="store_true", help="compute what is already there as well"
+    )
+    analyse.add_argument("--workers", type=int, default=1, metavar="N", help="local processes")
+    analyse.add_argument(
+        "--out", type=Path, default=RESULTS, metavar="DIR", help=f"default: {RESULTS}"
+    )
+    analyse.set_defaults(command="analyse")
+
+    report = commands.add_parser("report", help="the page of answers, from saved results only")
+    _add_questions(report, "QUESTION")
+    report.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="DIR", help=f"default: {RESULTS}"
+    )
+    report.add_argument(
+        "--out", type=Path, default=REPORT, metavar="DIR", help=f"default: {REPORT}"
+    )
+    report.set_defaults(command="report")
     return top
+
+
+def _add_questions(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument("questions", nargs="*", metavar=name, help="default: all")
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""``python -m simulations``: run, list, status, resume, summary, export."""
+"""``python -m simulations``: run, list, status, resume, summary, export, analyse, report."""
 
 from __future__ import annotations
 
@@ -214,6 +214,18 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _analyse(arguments: argparse.Namespace) -> int:
+    from simulations.analysis.command import analyse
+
+    return analyse(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from simulations.analysis.command import report
+
+    return report(arguments)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "resume": _resume,
@@ -221,4 +233,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": _status,
     "summary": _summary,
     "export": _export,
+    "analyse": _analyse,
+    "report": _report,
 }

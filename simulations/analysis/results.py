@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ import numpy as np
 from gac_ref._typing import AnyArray
 from gac_ref.errors import GACError, fail
 from simulations.analysis.question import Part
+from simulations.arguments import RESULTS
 from simulations.sweeps.cell import cell_name
 from simulations.sweeps.files import Damaged, read_arrays, write_arrays
 from simulations.sweeps.provenance import computed_with, digest_of
 
-__all__ = ["DEFAULT_FOLDER", "Results", "compute_parts"]
-
-DEFAULT_FOLDER = Path("out/analysis")
+__all__ = ["Results", "compute_parts", "sound"]
 
 SCHEMA = "gac-analysis-part/1"
 """Raised whenever the same settings would give other numbers."""
@@ -44,7 +43,7 @@ class Results:
         9
     """
 
-    def __init__(self, root: str | os.PathLike[str] = DEFAULT_FOLDER) -> None:
+    def __init__(self, root: str | os.PathLike[str] = RESULTS) -> None:
         self.root = Path(root)
 
     def path(self, part: Part) -> Path:
@@ -94,7 +93,7 @@ class Results:
         whole = {
             **{name: np.asarray(value) for name, value in arrays.items()},
             "configuration": np.array(json.dumps(_configuration(part), sort_keys=True)),
-            "computed_with": np.array(json.dumps(_made_with(part), sort_keys=True)),
+            "computed_with": np.array(json.dumps(_made_with(), sort_keys=True)),
         }
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -106,42 +105,27 @@ class Results:
 
     def stale(self, part: Part) -> bool:
         """Whether other source code than today's computed it."""
-        return self.computed_with(part) != _made_with(part)
+        return self.computed_with(part) != _made_with()
 
     @property
     def _out(self) -> str:
-        return "" if self.root == DEFAULT_FOLDER else f" --out {self.root}"
+        return "" if self.root == RESULTS else f" --out {self.root}"
 
 
-def compute_parts(
-    parts: Sequence[Part],
-    results: Results,
-    *,
-    again: bool = False,
-    progress: Callable[[Part], None] = lambda part: None,
-) -> int:
-    """Compute what is missing or damaged, one part after the other, saving each.
-
-    Args:
-        parts: What is wanted.
-        results: Where it is saved.
-        again: Compute what is there, too.
-        progress: Called with each part before it is computed.
+def compute_parts(parts: Sequence[Part], results: Results) -> int:
+    """Compute and save what is missing or damaged, one part after the other.
 
     Returns:
         How many were computed.
     """
-    done = 0
-    for part in parts:
-        if not again and _sound(part, results):
-            continue
-        progress(part)
+    missing = [part for part in parts if not sound(part, results)]
+    for part in missing:
         results.write(part, part.compute(**part.settings))
-        done += 1
-    return done
+    return len(missing)
 
 
-def _sound(part: Part, results: Results) -> bool:
+def sound(part: Part, results: Results) -> bool:
+    """Whether a part is saved and whole."""
     if not results.has(part):
         return False
     try:
@@ -151,10 +135,11 @@ def _sound(part: Part, results: Results) -> bool:
     return True
 
 
-def _made_with(part: Part) -> dict[str, str]:
-    """As of a simulated cell, and the digest of the question's own package."""
+def _made_with() -> dict[str, str]:
+    """As of a simulated cell, and the digest of the analysis; whatever the commit."""
     made = {name: value for name, value in computed_with().items() if name != "commit"}
-    return {**made, "analysis": digest_of(f"simulations/analysis/{part.name.partition('.')[0]}")}
+    analysis = digest_of("simulations/analysis", apart=("simulations/analysis/report/",))
+    return {**made, "analysis": analysis}
 
 
 def _configuration(part: Part) -> dict[str, Any]:

@@ -22,8 +22,8 @@ class Progress:
         True
     """
 
-    def __init__(self, stream: TextIO, *, shown: bool | None = None) -> None:
-        self.stream = stream
+    def __init__(self, stream: TextIO, *, shown: bool | None = None, what: str = "cells") -> None:
+        self.stream, self.what = stream, what
         self.shown = stream.isatty() if shown is None else shown
         self._start = time.monotonic()
         self._first: int | None = None
@@ -36,7 +36,7 @@ class Progress:
         if not self.shown or total == 0:
             return
         filled = WIDTH * finished // total
-        line = f"[{'#' * filled}{'.' * (WIDTH - filled)}] {finished}/{total} cells"
+        line = f"[{'#' * filled}{'.' * (WIDTH - filled)}] {finished}/{total} {self.what}"
         fresh = finished - self._first
         if fresh > 0 and finished < total:
             left = (time.monotonic() - self._start) / fresh * (total - finished)

@@ -1,0 +1,1 @@
+"""The page of answers, written from saved results alone."""
