@@ -1,87 +1,131 @@
-"""The JAX port: its values, its transformations, and that nothing is compiled step by step."""
+"""The JAX port: through the pack, under its transformations, bent, and as its page shows it."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("jax", reason="JAX is not installed")
 
-CASES = (
-    "step/documented",
-    "step/released",
-    "step/decoupled",
+import gac_ref
+from gac_ref.conformance.adapters import open_port
+from gac_ref.conformance.check import run_check
+from gac_ref.conformance.pack import load_pack
+from gac_ref.conformance.power.jax_faults import FAULTS, SHARDED, planted_port
+from gac_ref.conformance.power.jobs import judged, telling
+from gac_ref.conformance.power.planted import changed
+
+ROOT = Path(gac_ref.__file__).parents[1]
+TRANSFORMS = Path(__file__).parent / "_ports" / "jax_transforms.py"
+PAGE = (ROOT / "docs" / "ports" / "jax.md").read_text("utf-8")
+UNCLAIMED = {"advantages", "loss"}
+ALL = bool(os.environ.get("GAC_ALL_FAULTS"))
+DTYPES = (
+    ("adapter", "bf16"),
+    ("adapter_x64", "fp64"),
+    *((("adapter", "fp32"), ("adapter", "fp16"), ("adapter_x64", "fp32")) if ALL else ()),
 )
-"""Each whole step of another shape is compiled for some seconds; the rest is the suite's."""
+"""Each takes about 35 s of CPU, most of it compiling; `make check-ports` runs all of them."""
 
-SHARDED = """
-import jax, jax.numpy as jnp, numpy as np
-from functools import partial
-from jax.sharding import Mesh, PartitionSpec as P
-from gac_ref.config import GACConfig
-from gac_ref.ports.jax import Batch, init, update
-
-rng = np.random.default_rng(0)
-B, T = 12, 7
-arrays = (
-    jnp.asarray(-rng.exponential(size=(B, T)), jnp.float32),
-    jnp.asarray(rng.random((B, T)) < 0.8),
-    jnp.asarray(rng.normal(size=(B, T)), jnp.float32),
-    jnp.arange(B) % 5 == 0,
+RANKS = (
+    "every_rank_has_the_mu_of_the_whole_batch",
+    "the_kl_of_ranks_is_averaged_by_their_rollouts_tokens",
 )
-config = GACConfig(mu_update_freq=1, mu_change_cap=1.0, prior="none", weight_ema="off")
-state = init(config)
-alone = update(config, state, Batch(*arrays), 3)[1]["mu"]
-
-traces = []
-def sharded(arrays, step):
-    traces.append(1)
-    _, info = update(config, state, Batch(*arrays), step, axis_name="ranks")
-    return info["mu"][None]
-
-mesh = Mesh(np.array(jax.devices()), ("ranks",))
-ranks = jax.jit(
-    jax.shard_map(sharded, mesh=mesh, in_specs=(P("ranks"), P()), out_specs=P("ranks"))
+IN_X64 = (
+    RANKS[0],
+    "numbers_have_the_width_of_the_mode",
+    "steps_states_and_configurations_share_one_trace",
 )
-for step in (3, 4, 5):
-    mu = np.asarray(ranks(arrays, step))
-assert len(jax.devices()) == 4 and mu.shape == (4,)
-assert len(traces) == 1, f"traced {len(traces)} times"
-mu = np.asarray(ranks(arrays, 3))
-assert (mu == mu[0]).all(), mu
-assert abs(mu[0] - alone) <= 4 * np.finfo(np.float32).eps, (mu[0], alone)
-
-stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(init(config) for _ in range(3)))
-many = Batch(*(jnp.stack([a] * 3) for a in arrays))
-batched = jax.vmap(partial(update, config), in_axes=(0, 0, None))(stacked, many, 3)[1]["mu"]
-assert np.allclose(batched, alone, rtol=4 * np.finfo(np.float32).eps), (batched, alone)
-"""
+"""What another width could change; the rest holds in it for the same reasons."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("adapter", ["adapter", "adapter_x64"])
-def test_whole_steps_and_single_stages_pass(adapter: str) -> None:
-    from gac_ref.conformance.adapters import open_port
-    from gac_ref.conformance.check import run_check
-
-    spec = f"gac_ref.ports.jax:{adapter}"
-    with open_port(spec, timeout=120.0) as port:
-        for wanted in ({"ids": CASES}, {"stages": ["closed_form", "change_cap", "clip", "alpha"]}):
-            report = run_check(port, spec=spec, dtype="fp32", minimum=1, **wanted)  # type: ignore[arg-type]
-            assert report.verdict == "ok", report.headline
-
-
-@pytest.mark.slow
-def test_ranks_and_trajectories_agree_with_one_device_and_steps_share_one_trace() -> None:
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+def _run(program: list[str], root: Path = ROOT) -> str:
+    # Without the caller's flags: the program chooses its own number of devices.
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        env=environment,
+        [sys.executable, *program],
+        env={**environment, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
         check=False,
+        cwd=root,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _transforms(*arguments: str, root: Path = ROOT) -> dict[str, str]:
+    found: dict[str, str] = json.loads(_run([str(TRANSFORMS), *arguments], root))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("adapter", "dtype"), DTYPES)
+def test_the_port_passes_the_whole_pack(adapter: str, dtype: str) -> None:
+    with open_port(f"gac_ref.ports.jax:{adapter}", timeout=120.0) as port:
+        report = run_check(port, dtype=dtype)
+    assert report.verdict == "ok", report.headline
+    declined = {e["stage"] for e in report.events if e.get("status") == "unsupported"}
+    assert declined <= UNCLAIMED
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("arguments", [(), ("x64", "only", *IN_X64)], ids=["float32", "x64"])
+def test_every_property_holds_under_jit_vmap_and_shard_map(arguments: tuple[str, ...]) -> None:
+    found = _transforms(*arguments)
+    assert len(found) == (len(IN_X64) if arguments else 12)
+    assert not any(found.values()), {name: why for name, why in found.items() if why}
+
+
+@pytest.mark.slow
+def test_every_code_block_of_its_page_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 4
+    _run(["-c", "\n".join(blocks)])
+
+
+# --- faults in its source ---
+
+PLANTED = FAULTS if ALL else FAULTS[::21]
+"""Each compiles anew: 1 to 40 s of CPU."""
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *SHARDED], ids=lambda fault: fault.name)
+def test_the_text_of_each_fault_occurs_once(fault: Any) -> None:
+    text = (ROOT / "gac_ref" / fault.file).read_text("utf-8")
+    assert changed(fault, text) != text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)
+def test_each_fault_is_caught_and_its_stage_named(fault: Any) -> None:
+    pack = load_pack()
+    with planted_port(fault) as port:
+        report = judged(port, fault.dtypes[-1], pack, telling(fault.stage, pack))
+    assert report.verdict != "ok"
+    assert report.origin == fault.stage, report.headline
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fault", SHARDED if ALL else SHARDED[:1], ids=lambda fault: fault.name)
+def test_each_fault_of_several_devices_is_caught_by_their_properties(
+    fault: Any, tmp_path: Path
+) -> None:
+    unread = shutil.ignore_patterns("__pycache__", "vectors")
+    shutil.copytree(ROOT / "gac_ref", tmp_path / "gac_ref", ignore=unread)
+    target = tmp_path / "gac_ref" / fault.file
+    target.write_text(changed(fault, target.read_text("utf-8")), "utf-8")
+    found = _transforms("only", *RANKS, root=tmp_path)
+    assert any(found.values())

@@ -87,6 +87,7 @@ def plantings() -> tuple[Planting, ...]:
         cuda_faults,
         estimator_faults,
         javascript_faults,
+        jax_faults,
         torch_faults,
     )
 
@@ -94,6 +95,10 @@ def plantings() -> tuple[Planting, ...]:
     if importlib.util.find_spec("torch") is not None:
         found.append(
             Planting("the torch port", torch_faults.FAULTS, partial(planted, torch_faults.PLANT))
+        )
+    if importlib.util.find_spec("jax") is not None:
+        found.append(
+            Planting("the JAX port", jax_faults.FAULTS, jax_faults.planted_port, ("fp32",))
         )
     if shutil.which("g++") is not None:
         found.append(

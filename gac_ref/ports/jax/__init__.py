@@ -1,14 +1,15 @@
 """GAC in JAX: pure functions on pytrees, under ``jit``, ``vmap`` and ``shard_map``.
 
-``update(config, state, batch, step)`` is the whole step. The configuration is static (it is
-hashable), the state and the batch are pytrees of arrays, the step is traced: nothing is compiled
-anew from one step to the next. With 64-bit mode off everything is float32, as production runs it.
+``update(settings, state, batch, step)`` is the whole step. The settings, the state and the batch
+are pytrees of arrays and the step is traced: nothing is compiled anew from one step to the next, or
+from one configuration to another. With 64-bit mode off everything is float32, as production runs
+it. ``docs/ports/jax.md`` shows it in a training loop.
 
 Examples:
     ::
 
-        step_fn = jax.jit(update, static_argnames=("config", "axis_name"))
-        state = init(config)
+        config = settings(GACConfig())
+        state, step_fn = init(config), jax.jit(update)
         state, info = step_fn(config, state, Batch(logprob, mask, advantages, is_expert), step)
 """
 
@@ -17,19 +18,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gac_ref.ports.jax.batch import Batch
+    from gac_ref.ports.jax.batch import Batch, padded
     from gac_ref.ports.jax.controller import Info, State, init, update
     from gac_ref.ports.jax.port import adapter, adapter_x64
+    from gac_ref.ports.jax.pytree import Settings, settings
 
-__all__ = ["Batch", "Info", "State", "adapter", "adapter_x64", "init", "update"]
+__all__ = [
+    "Batch",
+    "Info",
+    "Settings",
+    "State",
+    "adapter",
+    "adapter_x64",
+    "init",
+    "padded",
+    "settings",
+    "update",
+]
 
 _HOME = {
     "Batch": "batch",
     "Info": "controller",
+    "Settings": "pytree",
     "State": "controller",
     "adapter": "port",
     "adapter_x64": "port",
     "init": "controller",
+    "padded": "batch",
+    "settings": "pytree",
     "update": "controller",
 }
 

@@ -9,8 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from gac_ref.config import GACConfig
-from gac_ref.ports.jax.batch import Batch, Rows, coefficients, row_statistics
+from gac_ref.ports.jax.batch import (
+    Batch,
+    Rows,
+    coefficients,
+    require_batch,
+    row_statistics,
+)
 from gac_ref.ports.jax.proxies import Proxies, disagreement_rows, kl_of, proxies
+from gac_ref.ports.jax.pytree import Settings, settings
 
 __all__ = ["Info", "State", "init", "update"]
 
@@ -33,22 +40,28 @@ class State(NamedTuple):
     last_refresh: jax.Array
 
 
-def init(config: GACConfig) -> State:
+def init(config: GACConfig | Settings) -> State:
     """The state before the first step; float64 where 64-bit mode is on, else float32."""
-    reals = (config.init_mu, config.init_mu, config.alpha, 0.0, 0.0, 0.0)
-    counts = (0, 0, 0, -1)
+    config = settings(config)
+    zero, none = jnp.zeros_like(config.init_mu), jnp.zeros_like(config.mu_update_freq)
     return State(
-        *(jnp.asarray(value) for value in reals), *(jnp.asarray(n, jnp.int32) for n in counts)
+        config.init_mu, config.init_mu, config.alpha, zero, zero, zero, none, none, none, none - 1
     )
 
 
 def update(
-    config: GACConfig, state: State, batch: Batch, step: Any, *, axis_name: str | None = None
+    config: GACConfig | Settings,
+    state: State,
+    batch: Batch,
+    step: Any,
+    *,
+    axis_name: str | None = None,
 ) -> tuple[State, Info]:
     """One controller step.
 
     Args:
-        config: Static.
+        config: A pytree from :func:`settings`, which shares one compilation with every other; or
+            the configuration itself, as a constant of the compiled step.
         state: From `init` or the step before.
         batch: This device's sequences.
         step: The optimiser step, an integer, traced.
@@ -57,50 +70,72 @@ def update(
             same mu, to the bit.
 
     Returns:
-        The new state, and every intermediate by name; ``info["mu"]`` is the weight to apply.
+        The new state, and every intermediate by name; ``info["mu"]`` is the weight to apply. Where
+        ``info["refused"]`` names a row that holds what it must not, mu is NaN, and the state is
+        the old one.
+
+    Raises:
+        GACError: Shapes that do not belong together, or tokens that are not floating-point.
+
+    Examples:
+        >>> batch = Batch(jnp.full((2, 3), -1.0), jnp.ones((2, 3)), jnp.ones(2), jnp.arange(2) < 1)
+        >>> state, info = update(GACConfig(), init(GACConfig()), batch, 0)
+        >>> round(info["mu"].item(), 3)
+        0.49
     """
+    require_batch(batch)
+    config, step = settings(config), jnp.asarray(step, jnp.int32)
     streams = coefficients(config, batch)
     rows = row_statistics(config, batch, streams)
     if axis_name is not None:
         rows = _gathered(rows, axis_name)
-    per_row, constant_s, constant_r = disagreement_rows(config, rows)
+    measured = sequences(config, rows, batch)
     fresh = proxies(
         config,
-        tokens=rows.tokens,
-        nll=rows.signal,
-        advantage=rows.signal,
-        disagreement=per_row,
+        **{name: measured[name] for name in ("tokens", "nll", "advantage", "disagreement")},
         is_expert=rows.is_expert,
+        is_rollout=rows.is_rollout,
     )
-    kl = kl_of(config, rows, batch.kl, batch.ref_logprob is not None)
-    state, info = advance(config, state, fresh, kl, step)
-    info |= {
+    new, info = advance(config, state, fresh, measured["kl"], step)
+    bad = rows.refused.any()
+    info = {
         "c_s": streams[0],
         "c_r": streams[1],
+        **measured,
+        **fresh._asdict(),
+        **info,
+        "refused": rows.refused,
+        "mu": jnp.where(bad, jnp.nan, info["mu"]),
+    }
+    return jax.tree.map(lambda old, now: jnp.where(bad, old, now), state, new), info
+
+
+def sequences(config: Settings, rows: Rows, batch: Batch) -> Info:
+    """One number a sequence, and what is known of the batch as a whole."""
+    per_row, constant_s, constant_r = disagreement_rows(config, rows)
+    given, estimated = batch.kl is not None, batch.ref_logprob is not None
+    return {
         "tokens": rows.tokens,
         "nll": rows.signal,
         "advantage": rows.signal,
         "disagreement": per_row,
         "sft_stream_constant": constant_s,
         "rl_stream_constant": constant_r,
-        **fresh._asdict(),
+        "kl": kl_of(config, rows, given=given, estimated=estimated),
     }
-    return state, info
 
 
 def _gathered(rows: Rows, axis_name: str) -> Rows:
-    """The rows of all ranks, in rank order: one collective of a [B, 10] table."""
+    """The rows of all ranks, in rank order: one collective of a [B, 12] table."""
     dtype = rows.signal.dtype
     table = jnp.stack([column.astype(dtype) for column in rows], axis=-1)
     whole = jax.lax.all_gather(table, axis_name, tiled=True)
     columns = Rows(*jnp.moveaxis(whole, -1, 0))
-    return columns._replace(
-        is_expert=columns.is_expert > 0, tokens=columns.tokens.astype(rows.tokens.dtype)
-    )
+    return Rows(*(now.astype(old.dtype) for now, old in zip(columns, rows, strict=True)))
 
 
 def advance(
-    config: GACConfig, state: State, fresh: Proxies, kl: jax.Array, step: Any
+    config: Settings, state: State, fresh: Proxies, kl: jax.Array, step: Any
 ) -> tuple[State, Info]:
     """One step from proxies: the stages in their order."""
     target = alpha(config, state.alpha, kl)
@@ -108,9 +143,9 @@ def advance(
     form = closed_form(
         config, smooth["sigma_s2"], smooth["sigma_r2"], smooth["delta_g2"], target["alpha"]
     )
-    if config.unseen_statistic == "hold":
-        held = state.mu_ada if config.weight_ema == "internal" else state.mu
-        form["mu_raw"] = jnp.where(smooth["not_ready"], held, form["mu_raw"])
+    held = jnp.where(config.ema_internal, state.mu_ada, state.mu)
+    unmoved = config.unseen_is_held & smooth["not_ready"]
+    form["mu_raw"] = jnp.where(unmoved, held, form["mu_raw"])
     ada = weight_ema(config, state.mu, state.mu_ada, form["mu_raw"], smooth["not_ready"])
     blend = prior_blend(config, ada["mu_ada"], step)
     capped = change_cap(config, blend["mu_candidate"], state.mu)
@@ -120,21 +155,19 @@ def advance(
         mu_ada=ada["mu_ada"].astype(state.mu.dtype),
         alpha=target["alpha"].astype(state.mu.dtype),
     )
-    return state, {"kl": kl, **target, **smooth, **form, **ada, **blend, **capped, **applied}
+    return state, {**target, **smooth, **form, **ada, **blend, **capped, **applied}
 
 
-def statistics_ema(
-    config: GACConfig, state: State, fresh: Proxies, step: Any
-) -> tuple[State, Info]:
+def statistics_ema(config: Settings, state: State, fresh: Proxies, step: Any) -> tuple[State, Info]:
     """The statistics EMA where a refresh is due; a missing branch is held, or fed 0."""
     due = (state.last_refresh < 0) | (step - state.last_refresh >= config.mu_update_freq)
 
     def smooth(
         old: jax.Array, count: jax.Array, value: jax.Array, present: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        feeds = due & (present | (config.missing_branch == "zero"))
+        feeds = due & (present | config.missing_is_zero)
         value = jnp.where(present, value, 0.0)
-        mean = config.ema_beta * old + (1.0 - config.ema_beta) * value
+        mean = config.ema_beta * old + config.ema_rest * value
         mean = jnp.where(count == 0, value, mean)
         return jnp.where(feeds, mean, old).astype(old.dtype), count + feeds.astype(count.dtype)
 
@@ -159,21 +192,19 @@ def statistics_ema(
     }
 
 
-def alpha(config: GACConfig, previous: jax.Array, kl: jax.Array) -> Info:
+def alpha(config: Settings, previous: jax.Array, kl: jax.Array) -> Info:
     """Static, or multiplied by 1 + gain * clip(KL / target - 1); held where the KL is unknown."""
-    if config.alpha_mode == "static":
-        return {"alpha": previous, "alpha_clipped": jnp.zeros((), bool)}
     error = jnp.clip(kl / config.kl_target - 1.0, -ERROR_CLIP, ERROR_CLIP)
     proposed = previous * (1.0 + config.kl_gain * error)
     low, high = config.alpha_min, config.alpha_max
-    known = ~jnp.isnan(kl)
+    known = config.kl_driven & ~jnp.isnan(kl)
     outside = (proposed < low) | (proposed > high)
     value = jnp.where(known, jnp.clip(proposed, low, high), previous)
     return {"alpha": value, "alpha_clipped": known & outside}
 
 
 def closed_form(
-    config: GACConfig, s: jax.Array, r: jax.Array, delta: jax.Array, target: jax.Array
+    config: Settings, s: jax.Array, r: jax.Array, delta: jax.Array, target: jax.Array
 ) -> Info:
     """(alpha D2 + s2_r) / (D2 + s2_s + s2_r), after the cap of the disagreement."""
     limit = config.delta_g2_cap_ratio * (s + r + config.eps)
@@ -181,46 +212,42 @@ def closed_form(
     d = jnp.where(capped, limit, delta)
     flat = jnp.maximum(jnp.maximum(s, r), d) <= 2.0 * config.eps
     top, bottom = target * d + r, d + s + r
-    if config.flat_risk == "zero":
-        bottom = bottom + config.eps
+    bottom += jnp.where(config.flat_is_alpha, 0.0, config.eps)
     raw = top / jnp.where(bottom == 0, 1.0, bottom)
-    if config.flat_risk == "alpha":
-        raw = jnp.where(flat, target, raw)
+    raw = jnp.where(config.flat_is_alpha & flat, target, raw)
     return {"delta_g2_capped": d, "mu_raw": raw, "disagreement_capped": capped, "flat_risk": flat}
 
 
 def weight_ema(
-    config: GACConfig, mu: jax.Array, mu_ada: jax.Array, mu_raw: jax.Array, not_ready: jax.Array
+    config: Settings, mu: jax.Array, mu_ada: jax.Array, mu_raw: jax.Array, not_ready: jax.Array
 ) -> Info:
     """The weight EMA and its clip; unmoved where there is no estimate yet and that is held."""
-    previous = mu_ada if config.weight_ema == "internal" else mu
-    value = mu_raw
-    if config.weight_ema != "off":
-        value = config.ema_beta * previous + (1.0 - config.ema_beta) * mu_raw
-    if config.unseen_statistic == "hold":
-        value = jnp.where(not_ready, previous, value)
+    previous = jnp.where(config.ema_internal, mu_ada, mu)
+    smoothed = config.ema_beta * previous + config.ema_rest * mu_raw
+    value = jnp.where(config.ema_off, mu_raw, smoothed)
+    value = jnp.where(config.unseen_is_held & not_ready, previous, value)
     low, high = config.mu_min, config.mu_max
     outside = (value < low) | (value > high)
     return {"mu_ada": jnp.clip(value, low, high), "mu_ada_clipped": outside}
 
 
-def prior_blend(config: GACConfig, mu_ada: jax.Array, step: Any) -> Info:
+def prior_blend(config: Settings, mu_ada: jax.Array, step: Any) -> Info:
     """The prior at this step, and (1 - lambda) prior + lambda mu_ada."""
-    if config.prior == "none":
-        return {"prior": jnp.full_like(mu_ada, jnp.nan), "mu_candidate": mu_ada}
     t = jnp.asarray(step).astype(mu_ada.dtype)
     warmup, decay = config.prior_warmup, config.prior_decay
     peak, valley = config.prior_peak, config.prior_valley
-    rising = t / max(1, warmup) * peak
-    falling = valley + (peak - valley) * (
-        0.5 * (1.0 + jnp.cos(math.pi * ((t - warmup) / max(1, decay))))
-    )
+    rising = t / jnp.maximum(1, warmup) * peak
+    turned = math.pi * ((t - warmup) / jnp.maximum(1, decay))
+    falling = valley + (peak - valley) * (0.5 * (1.0 + jnp.cos(turned)))
     prior = jnp.where(t < warmup, rising, jnp.where(t >= warmup + decay, valley, falling))
-    weight = config.blend_weight
-    return {"prior": prior, "mu_candidate": (1.0 - weight) * prior + weight * mu_ada}
+    blend = config.blend_rest * prior + config.blend_weight * mu_ada
+    return {
+        "prior": jnp.where(config.has_prior, prior, jnp.nan),
+        "mu_candidate": jnp.where(config.has_prior, blend, mu_ada),
+    }
 
 
-def change_cap(config: GACConfig, candidate: jax.Array, mu: jax.Array) -> Info:
+def change_cap(config: Settings, candidate: jax.Array, mu: jax.Array) -> Info:
     """At most `mu_change_cap` away from the weight applied last."""
     change = candidate - mu
     acted = jnp.abs(change) > config.mu_change_cap
@@ -228,7 +255,7 @@ def change_cap(config: GACConfig, candidate: jax.Array, mu: jax.Array) -> Info:
     return {"mu_capped": jnp.where(acted, moved, candidate), "change_capped": acted}
 
 
-def clip(config: GACConfig, value: jax.Array) -> Info:
+def clip(config: Settings, value: jax.Array) -> Info:
     """The bounds of mu."""
     outside = (value < config.mu_min) | (value > config.mu_max)
     return {"mu": jnp.clip(value, config.mu_min, config.mu_max), "mu_clipped": outside}

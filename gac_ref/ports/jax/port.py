@@ -1,13 +1,29 @@
 """The port behind the conformance suite's four calls.
 
-``gac_ref.ports.jax:adapter`` is float32 arithmetic, the default; ``gac_ref.ports.jax:adapter_x64``
-turns 64-bit mode on, for the whole process. Both only translate: every stage is the function that
-:func:`gac_ref.ports.jax.update` is made of.
+``gac_ref.ports.jax:adapter`` is float32 arithmetic, JAX's default; in
+``gac_ref.ports.jax:adapter_x64`` 64-bit mode is on, within its calls only. Both only translate:
+every stage is the function that :func:`gac_ref.ports.jax.update` is made of, jitted, and the whole
+step is :func:`gac_ref.ports.jax.update` itself.
+
+Batches are padded to a few shapes, as production JAX pads them, so that the hundreds of
+configurations and dozens of shapes of the suite are compiled a few times in all. That is exact:
+
+* Counts, flags, order statistics and the choice of rows are integers and selections, of which no
+  padded position or row is part.
+* A sum over tokens or rows gains terms that are exactly +0: x + 0 is x to the bit, whether the
+  additions go one after another, in lanes, or in a tree. (Only -0 + 0 is another bit, +0, and no
+  value that comes of these sums tells the two apart.)
+* What the shape does change is the order in which XLA adds, a matter of its code for that shape,
+  as it is between two shapes without any padding: single sums then differ in their last bits,
+  within the bound that the suite derives for sequential sums. In one shape a batch has the same
+  bits whenever it comes, and whatever lies in the padding.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import jax
@@ -16,16 +32,20 @@ import numpy as np
 
 from gac_ref.config import GACConfig
 from gac_ref.conformance.port import PROTOCOL, Unsupported
-from gac_ref.conformance.stages import STAGES
+from gac_ref.conformance.stages import BATCH, STAGES
 from gac_ref.ports.jax import batch as tokens
 from gac_ref.ports.jax import controller
-from gac_ref.ports.jax.proxies import Proxies, disagreement_rows, kl_of, proxies
+from gac_ref.ports.jax.proxies import Proxies, proxies
+from gac_ref.ports.jax.pytree import Settings, settings
 
-__all__ = ["JaxPort", "adapter", "adapter_x64"]
+__all__ = ["ROWS", "TOKENS", "JaxPort", "adapter", "adapter_x64"]
 
 Values = Mapping[str, Any]
+_KINDS = {"real": np.float64, "flag": np.bool_, "count": np.int32}
 TOKEN_ARRAYS = ("logprob", "advantages", "ref_logprob")
 SIDE_STAGES = ("advantages", "loss")  # a trainer's, not the controller's
+ROWS, TOKENS = 32, 64
+"""The smallest shape; each next is four times the rows, or 64 times the tokens."""
 
 
 class JaxPort:
@@ -33,51 +53,20 @@ class JaxPort:
 
     def __init__(self, *, x64: bool) -> None:
         self._wide = x64
-        self._dtype = "fp32"
-        self._config = GACConfig()
-        self._update = jax.jit(controller.update, static_argnames=("config", "axis_name"))
-        self._stages: dict[str, Callable[[Values], Values]] = {
-            "transport": self._transport,
-            "coefficients": lambda x: dict(zip(("c_s", "c_r"), self._streams(x), strict=True)),
-            "sequences": self._sequences,
-            "proxies": self._proxies,
-            "statistics_ema": self._statistics_ema,
-            "alpha": lambda x: controller.alpha(
-                self._config, real(x["previous_alpha"]), real(x["kl"])
-            ),
-            "closed_form": lambda x: controller.closed_form(
-                self._config,
-                *(real(x[name]) for name in ("sigma_s2", "sigma_r2", "delta_g2", "alpha")),
-            ),
-            "weight_ema": lambda x: controller.weight_ema(
-                self._config,
-                real(x["previous_mu"]),
-                real(x["previous_mu_ada"]),
-                real(x["mu_raw"]),
-                jnp.asarray(x["not_ready"]),
-            ),
-            "prior_blend": lambda x: controller.prior_blend(
-                self._config, real(x["mu_ada"]), x["step"]
-            ),
-            "change_cap": lambda x: controller.change_cap(
-                self._config, real(x["mu_candidate"]), real(x["previous_mu"])
-            ),
-            "clip": lambda x: controller.clip(self._config, real(x["mu_capped"])),
-            "step": self._step,
-            "trajectory": self._trajectory,
-        }
-        self.reset()
+        self._stages = {name: jax.jit(stage) for name, stage in _STAGES.items()}
+        self._update = jax.jit(controller.update, static_argnames="axis_name")
+        self.configure({}, dtype="fp32", device=jax.devices()[0].platform)
 
     def hello(self) -> dict[str, Any]:
-        """Every stage of the controller; float64 only in 64-bit mode."""
+        """Who it is and what it claims."""
+        dtypes = ("fp64", "fp32", "fp16", "bf16") if self._wide else ("fp32", "fp16", "bf16")
         scalars = "fp64" if self._wide else "fp32"
-        dtypes = ["fp64", "fp32", "fp16", "bf16"] if self._wide else ["fp32", "fp16", "bf16"]
         return {
             "protocol": PROTOCOL,
-            "name": "gac_ref.ports.jax" + (" (x64)" if self._wide else ""),
-            "version": f"jax {jax.__version__}",
+            "name": "gac_ref.ports.jax",
+            "version": jax.__version__,
             "stages": [name for name in STAGES if name not in SIDE_STAGES],
-            "dtypes": dtypes,
+            "dtypes": list(dtypes),
             "devices": sorted({device.platform for device in jax.devices()}),
             "precision": {
                 name: {"tokens": "fp64" if name == "fp64" else "fp32", "scalars": scalars}
@@ -90,109 +79,150 @@ class JaxPort:
         """Take a configuration, and start a new trajectory."""
         if dtype == "fp64" and not self._wide:
             raise Unsupported("float64 needs 64-bit mode; check gac_ref.ports.jax:adapter_x64")
-        jax.config.update("jax_default_device", jax.devices(device)[0])
-        self._config = GACConfig.from_dict(config)
+        self._device = jax.devices(device)[0]
         self._dtype = dtype
+        with self._mode():
+            self._config = settings(GACConfig.from_dict(config))
         self.reset()
 
     def reset(self) -> None:
         """Back to the state before the first step."""
-        if self._wide:
-            jax.config.update("jax_enable_x64", True)
-        self._state = controller.init(self._config)
+        with self._mode():
+            self._state = controller.init(self._config)
 
     def run(self, stage: str, inputs: Values) -> dict[str, Any]:
         """The outputs of one stage."""
-        if stage not in self._stages:
+        if stage in SIDE_STAGES:
             raise Unsupported(f"no stage {stage}: the port is the controller's")
-        outputs = self._stages[stage](inputs)
-        return {name: np.asarray(value) for name, value in outputs.items()}
-
-    def _transport(self, x: Values) -> Values:
-        echoed = {}
-        for name, value in x.items():
-            if name in TOKEN_ARRAYS:
-                echoed[name] = _bits(self._tokens(value))
+        with self._mode():
+            batch = self._batch(inputs) if "logprob" in inputs else None
+            values = _values(stage, inputs)
+            if stage == "transport":
+                return self._echoed(inputs)
+            if stage == "trajectory":
+                self._state, outputs = self._update(
+                    self._config, self._state, batch, values["step"]
+                )
+            elif stage == "step":
+                state = _previous(values)
+                outputs = self._update(self._config, state, batch, values["step"])[1]
             else:
-                echoed[name] = value if np.ndim(value) == 0 else jnp.asarray(value)
-        return echoed
+                outputs = self._stages[stage](self._config, values, batch)
+            return _cut(jax.device_get(outputs), inputs)
 
-    def _tokens(self, values: Any) -> jax.Array:
-        array = jnp.asarray(values)
-        if self._dtype == "bf16":
-            return jax.lax.bitcast_convert_type(array, jnp.bfloat16)
-        return array
+    def _mode(self) -> ExitStack:
+        """The width of numbers and the device, for the length of a call."""
+        modes = ExitStack()
+        modes.enter_context(jax.enable_x64(self._wide))
+        modes.enter_context(jax.default_device(self._device))
+        return modes
 
     def _batch(self, x: Values) -> tokens.Batch:
-        return tokens.Batch(
-            self._tokens(x["logprob"]),
-            jnp.asarray(x["response_mask"]),
-            self._tokens(x["advantages"]),
-            jnp.asarray(x["is_expert"]),
-            self._tokens(x["ref_logprob"]) if "ref_logprob" in x else None,
-            real(x["batch_kl"]) if "batch_kl" in x else None,
-        )
-
-    def _streams(self, x: Values) -> tuple[jax.Array, jax.Array]:
-        return tokens.coefficients(self._config, self._batch(x))
-
-    def _sequences(self, x: Values) -> Values:
-        batch = self._batch(x)
-        width = tokens.compute_dtype(batch)
-        streams = (jnp.asarray(x["c_s"], width), jnp.asarray(x["c_r"], width))
-        rows = tokens.row_statistics(self._config, batch, streams)
-        per_row, constant_s, constant_r = disagreement_rows(self._config, rows)
-        return {
-            "tokens": rows.tokens,
-            "nll": rows.signal,
-            "advantage": rows.signal,
-            "disagreement": per_row,
-            "sft_stream_constant": constant_s,
-            "rl_stream_constant": constant_r,
-            "kl": kl_of(self._config, rows, batch.kl, batch.ref_logprob is not None),
+        there = {
+            name: self._stored(x[name]) if name in TOKEN_ARRAYS else x[name]
+            for name in tokens.Batch._fields
+            if name in x
         }
+        if "batch_kl" in x or "ref_logprob" not in x:
+            there["kl"] = np.asarray(x.get("batch_kl", math.nan), jnp.result_type(float))
+        rows, width = x["logprob"].shape
+        return tokens.padded(tokens.Batch(**there), _rung(ROWS, 4, rows), _rung(TOKENS, 64, width))
 
-    def _proxies(self, x: Values) -> Values:
-        columns = {name: real(x[name]) for name in ("nll", "advantage", "disagreement")}
-        flags = {name: jnp.asarray(x[name]) for name in ("tokens", "is_expert")}
-        return proxies(self._config, **columns, **flags)._asdict()
+    def _stored(self, values: Any) -> Any:
+        return values.view(jnp.dtype(jnp.bfloat16)) if self._dtype == "bf16" else values
 
-    def _statistics_ema(self, x: Values) -> Values:
-        values = [real(x[name]) for name in Proxies._fields[:3]]
-        present = [jnp.asarray(x[name]) for name in Proxies._fields[3:6]]
-        floored = [jnp.asarray(False)] * 2  # not read by the EMA
-        fresh = Proxies(*values, *present, *floored)
-        state = self._previous({"previous_mu": 0, "previous_mu_ada": 0, "previous_alpha": 0, **x})
-        return controller.statistics_ema(self._config, state, fresh, x["step"])[1]
-
-    def _previous(self, x: Values) -> controller.State:
-        like = controller.init(self._config)
-        return controller.State(
-            *(
-                jnp.asarray(x[f"previous_{name}"], value.dtype)
-                for name, value in like._asdict().items()
-            )
-        )
-
-    def _step(self, x: Values) -> Values:
-        info: Values = self._update(self._config, self._previous(x), self._batch(x), x["step"])[1]
-        return info
-
-    def _trajectory(self, x: Values) -> Values:
-        after = self._update(self._config, self._state, self._batch(x), x["step"])
-        self._state = after[0]
-        info: Values = after[1]
-        return info
+    def _echoed(self, x: Values) -> dict[str, Any]:
+        """The batch, after its way through the device."""
+        batch = jax.device_get(jax.device_put(self._batch(x)))
+        found = {**_cut(batch._asdict(), x), "batch_kl": x.get("batch_kl")}
+        if self._dtype == "bf16":
+            found |= {name: found[name].view(np.uint16) for name in TOKEN_ARRAYS if name in x}
+        return {name: found[name] for name in x}
 
 
-def real(value: Any) -> jax.Array:
-    """A number, or numbers, in the width of the mode."""
-    return jnp.asarray(value, jnp.result_type(float))
+def _values(stage: str, x: Values) -> dict[str, Any]:
+    """The inputs beside the batch, in the width of the mode, padded to the ladder of rows."""
+    beside = [f for f in STAGES[stage].inputs if "logprob" not in x or f not in BATCH]
+    found: dict[str, Any] = {
+        f.name: np.asarray(x[f.name], _KINDS[f.kind]) for f in beside if f.name in x
+    }
+    if "logprob" not in x and "tokens" in x:
+        found["is_row"] = np.ones(len(x["tokens"]), bool)
+    # Numbers in the width of the mode already: NumPy's float64 would be another trace.
+    real = jnp.result_type(float)
+    narrow = {n: v.astype(real) if v.dtype == np.float64 else v for n, v in found.items()}
+    return {name: _padded(value) for name, value in narrow.items()}
 
 
-def _bits(values: jax.Array) -> Any:
-    array = np.asarray(values)
-    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+def _padded(values: Any) -> Any:
+    ladders = ((ROWS, 4), (TOKENS, 64))
+    sizes = zip(ladders, values.shape, strict=False)
+    added = [(0, _rung(*ladder, size) - size) for ladder, size in sizes]
+    return np.pad(values, added) if added else values
+
+
+def _rung(least: int, times: int, size: int) -> int:
+    """The first of least, least * times, least * times^2, ... that holds `size`."""
+    while least < size:
+        least *= times
+    return least
+
+
+def _cut(outputs: Mapping[str, Any], x: Values) -> dict[str, Any]:
+    """The outputs without what was padded."""
+    shape = x["logprob"].shape if "logprob" in x else np.shape(x.get("tokens", 0.0))
+    return {
+        name: value[tuple(slice(size) for size in shape[: np.ndim(value)])]
+        for name, value in outputs.items()
+        if value is not None and name != "refused"
+    }
+
+
+def _previous(values: Values) -> controller.State:
+    return controller.State(*(values[f"previous_{name}"] for name in controller.State._fields))
+
+
+def _coefficients(config: Settings, x: Values, batch: tokens.Batch) -> Values:
+    return dict(zip(("c_s", "c_r"), tokens.coefficients(config, batch), strict=True))
+
+
+def _sequences(config: Settings, x: Values, batch: tokens.Batch) -> Values:
+    width = tokens.compute_dtype(batch)
+    streams = x["c_s"].astype(width), x["c_r"].astype(width)
+    rows = tokens.row_statistics(config, batch, streams)
+    return controller.sequences(config, rows, batch)
+
+
+def _proxies(config: Settings, x: Values, batch: None) -> Values:
+    is_expert, is_row = x["is_expert"], x["is_row"]
+    columns = {name: x[name] for name in ("tokens", "nll", "advantage", "disagreement")}
+    branches = {"is_expert": is_expert & is_row, "is_rollout": ~is_expert & is_row}
+    return proxies(config, **columns, **branches)._asdict()
+
+
+def _statistics_ema(config: Settings, x: Values, batch: None) -> Values:
+    floored = [jnp.asarray(False)] * 2  # not read by the EMA
+    fresh = Proxies(*(x[name] for name in Proxies._fields[:6]), *floored)
+    unread = dict.fromkeys(("previous_mu", "previous_mu_ada", "previous_alpha"), 0.0)
+    return controller.statistics_ema(config, _previous({**unread, **x}), fresh, x["step"])[1]
+
+
+_STAGES: dict[str, Callable[[Settings, Values, Any], Values]] = {
+    "coefficients": _coefficients,
+    "sequences": _sequences,
+    "proxies": _proxies,
+    "statistics_ema": _statistics_ema,
+    "alpha": lambda c, x, _: controller.alpha(c, x["previous_alpha"], x["kl"]),
+    "closed_form": lambda c, x, _: controller.closed_form(
+        c, x["sigma_s2"], x["sigma_r2"], x["delta_g2"], x["alpha"]
+    ),
+    "weight_ema": lambda c, x, _: controller.weight_ema(
+        c, x["previous_mu"], x["previous_mu_ada"], x["mu_raw"], x["not_ready"]
+    ),
+    "prior_blend": lambda c, x, _: controller.prior_blend(c, x["mu_ada"], x["step"]),
+    "change_cap": lambda c, x, _: controller.change_cap(c, x["mu_candidate"], x["previous_mu"]),
+    "clip": lambda c, x, _: controller.clip(c, x["mu_capped"]),
+}
 
 
 def adapter() -> JaxPort:
@@ -201,6 +231,5 @@ def adapter() -> JaxPort:
 
 
 def adapter_x64() -> JaxPort:
-    """The port in 64-bit mode, which this turns on for the process."""
-    jax.config.update("jax_enable_x64", True)
+    """The port in 64-bit mode, which is on within its calls only."""
     return JaxPort(x64=True)

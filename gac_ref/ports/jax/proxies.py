@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from gac_ref.config import GACConfig
+from gac_ref.errors import fail
 from gac_ref.ports.jax.batch import Rows
+from gac_ref.ports.jax.pytree import Settings
 
 __all__ = ["Proxies", "disagreement_rows", "kl_of", "proxies"]
 
@@ -30,70 +30,71 @@ class Proxies(NamedTuple):
     sigma_r2_floored: jax.Array
 
 
-def compared(config: GACConfig, is_expert: jax.Array) -> jax.Array:
+def compared(config: Settings, is_expert: jax.Array, is_rollout: jax.Array) -> jax.Array:
     """The rows that the disagreement is taken over, [B]."""
-    return jnp.ones_like(is_expert) if config.disagreement_rows == "all" else ~is_expert
+    return is_rollout | (config.compares_all_rows & is_expert)
 
 
-def measures(config: GACConfig, tokens: jax.Array, rows: jax.Array) -> jax.Array:
+def measures(config: Settings, tokens: jax.Array, rows: jax.Array) -> jax.Array:
     """Whether rows measure anything; "zero" counts one without a token as one of value 0."""
-    return rows.any() if config.missing_branch == "zero" else ((tokens > 0) & rows).any()
+    return (rows & (config.missing_is_zero | (tokens > 0))).any()
 
 
-def disagreement_rows(config: GACConfig, rows: Rows) -> tuple[jax.Array, jax.Array, jax.Array]:
+def disagreement_rows(config: Settings, rows: Rows) -> tuple[jax.Array, jax.Array, jax.Array]:
     r"""Mean squared disagreement of each row, [B], and whether each stream is constant.
 
     With u = (1/sd_s, -1/sd_r) the mean of :math:`(z_s - z_r)^2` over a row is
     :math:`(u^\top S u + n (u^\top (m - M))^2) / (n + \epsilon)`: nothing is read twice.
     """
-    chosen = compared(config, rows.is_expert)
-    no = jnp.zeros((), bool)
-    if config.coefficient_normalization == "none":
-        return jnp.where(chosen, rows.difference, 0.0), no, no
+    chosen = compared(config, rows.is_expert, rows.is_rollout)
     dtype = rows.mean_s.dtype
-    weight = jnp.where(chosen, rows.tokens, 0).astype(dtype)
+    tokens = rows.tokens.astype(dtype)
+    weight = jnp.where(chosen, tokens, 0)
     count = jnp.maximum(weight.sum(), 1)
+    any_token = measures(config, rows.tokens, chosen)
 
     def centre(mean: jax.Array, scatter: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        pooled = (weight * jnp.where(chosen, mean, 0.0)).sum() / count
+        pooled = (weight * jnp.where(chosen, mean, 0)).sum() / count
         offset = mean - pooled
-        spread2 = jnp.where(chosen, scatter + weight * offset**2, 0.0).sum() / count
-        spread = jnp.sqrt(spread2)
+        spread = jnp.sqrt(jnp.where(chosen, scatter + weight * offset**2, 0).sum() / count)
         ratio = SPREAD_RATIO[dtype.name]
         flat = jnp.isfinite(spread) & (spread <= ratio * jnp.hypot(pooled, spread))
-        inverse = jnp.where(flat, 0.0, 1 / jnp.where(flat, 1.0, spread))
-        return offset, inverse, flat & measures(config, rows.tokens, chosen)
+        inverse = jnp.where(flat, 0, 1 / jnp.where(flat, 1, spread))
+        return offset, inverse, config.zscore & flat & any_token
 
     offset_s, u_s, constant_s = centre(rows.mean_s, rows.scatter_ss)
     offset_r, u_r, constant_r = centre(rows.mean_r, rows.scatter_rr)
     within = u_s**2 * rows.scatter_ss - 2 * u_s * u_r * rows.scatter_sr + u_r**2 * rows.scatter_rr
-    total = within + rows.tokens * (u_s * offset_s - u_r * offset_r) ** 2
-    denominator = rows.tokens + jnp.asarray(config.mask_eps, dtype)
-    mean = total / jnp.where(denominator == 0, 1, denominator)
-    return jnp.where(chosen, mean, 0.0), constant_s, constant_r
+    total = within + tokens * (u_s * offset_s - u_r * offset_r) ** 2
+    denominator = tokens + config.mask_eps.astype(dtype)
+    normalised = total / jnp.where(denominator == 0, 1, denominator)
+    mean = jnp.where(config.zscore, normalised, rows.difference)
+    return jnp.where(chosen, mean, 0), constant_s, constant_r
 
 
 def proxies(
-    config: GACConfig,
+    config: Settings,
     *,
     tokens: jax.Array,
     nll: jax.Array,
     advantage: jax.Array,
     disagreement: jax.Array,
     is_expert: jax.Array,
+    is_rollout: jax.Array,
 ) -> Proxies:
     """The three proxies from one number a sequence, [B] each."""
-    chosen = compared(config, is_expert)
-    branches = (is_expert, ~is_expert, chosen)
-    has_s, has_r, has_delta = (measures(config, tokens, rows) for rows in branches)
+    chosen = compared(config, is_expert, is_rollout)
+    has_s, has_r, has_delta = (
+        measures(config, tokens, rows) for rows in (is_expert, is_rollout, chosen)
+    )
     sigma_s2 = _trimmed_variance(config, nll, is_expert)
-    sigma_r2 = _variance(advantage, ~is_expert)
-    delta_g2 = jnp.where(chosen, disagreement, 0.0).sum() / jnp.maximum(chosen.sum(), 1)
-    eps = jnp.asarray(config.eps, nll.dtype)
+    sigma_r2 = _variance(advantage, is_rollout)
+    delta_g2 = jnp.where(chosen, disagreement, 0).sum() / jnp.maximum(chosen.sum(), 1)
+    eps = config.eps.astype(nll.dtype)
     return Proxies(
-        jnp.where(has_s, jnp.maximum(sigma_s2, eps), 0.0),
-        jnp.where(has_r, jnp.maximum(sigma_r2, eps), 0.0),
-        jnp.where(has_delta, delta_g2, 0.0),
+        jnp.where(has_s, jnp.maximum(sigma_s2, eps), 0),
+        jnp.where(has_r, jnp.maximum(sigma_r2, eps), 0),
+        jnp.where(has_delta, delta_g2, 0),
         has_s,
         has_r,
         has_delta,
@@ -104,29 +105,39 @@ def proxies(
 
 def _variance(values: jax.Array, rows: jax.Array) -> jax.Array:
     """Population variance of the values of the chosen rows, from centred squares."""
-    count = jnp.maximum(rows.sum(), 1)
-    mean = jnp.where(rows, values, 0.0).sum() / count
-    return jnp.where(rows, (values - mean) ** 2, 0.0).sum() / count
+    count = jnp.maximum(rows.sum(), 1).astype(values.dtype)
+    mean = jnp.where(rows, values, 0).sum() / count
+    return jnp.where(rows, (values - mean) ** 2, 0).sum() / count
 
 
-def _trimmed_variance(config: GACConfig, values: jax.Array, rows: jax.Array) -> jax.Array:
-    # int(n * ratio) for each n that can occur, taken in float64 whatever the mode.
-    size = rows.shape[0]
-    cuts = np.array([int(n * config.trim_ratio) if n >= 4 else 0 for n in range(size + 1)])
+def _trimmed_variance(config: Settings, values: jax.Array, rows: jax.Array) -> jax.Array:
+    size, reach = rows.shape[0], config.trim_cuts.shape[-1] - 1
+    if size > reach:
+        fail(f"a batch of {size} rows under settings for {reach}; pass settings(..., rows={size})")
     n = rows.sum()
-    k = jnp.asarray(cuts)[n]
-    # A NaN among the values sorts after the infinities that stand for the other rows, so these
-    # must not count by their place: the order is of rows first.
+    k = config.trim_cuts[n]
+    # A NaN among the values sorts after the infinities that could stand for the other rows, so
+    # these must not count by their place: the order is of rows first.
     order = jnp.lexsort((values, ~rows))
     place = jnp.arange(size)
     return _variance(values[order], (place >= k) & (place < n - k))
 
 
-def kl_of(config: GACConfig, rows: Rows, given: jax.Array | None, estimated: bool) -> jax.Array:
-    """KL on the rollouts: as given, or the mean of the k3 estimate; NaN where unknown."""
-    count = jnp.where(rows.is_expert, 0, rows.tokens).sum()
-    nan = jnp.asarray(jnp.nan, rows.kl_sum.dtype)
-    if config.alpha_mode != "kl" or (given is None and not estimated):
+def kl_of(config: Settings, rows: Rows, *, given: bool, estimated: bool) -> jax.Array:
+    """KL on the rollouts: as given, or the mean of the k3 estimate; NaN where unknown.
+
+    What several ranks were given is averaged by their rollouts' tokens, about the first one's:
+    where all were given the same number it is that number.
+    """
+    nan = jnp.asarray(jnp.nan, rows.kl.dtype)
+    if rows.kl.shape[0] == 0 or not (given or estimated):
         return nan
-    value = rows.kl_sum.sum() / jnp.maximum(count, 1) if given is None else given
-    return jnp.where(count > 0, value, nan)
+    tokens = jnp.where(rows.is_rollout, rows.tokens, 0)
+    count = tokens.sum()
+    below = jnp.maximum(count, 1).astype(nan.dtype)
+    if given:
+        first = rows.kl[jnp.argmax(tokens > 0)]
+        value = first + jnp.where(tokens > 0, tokens * (rows.kl - first), 0).sum() / below
+    else:
+        value = jnp.where(rows.is_rollout, rows.kl, 0).sum() / below
+    return jnp.where(config.kl_driven & (count > 0), value, nan)
