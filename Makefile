@@ -2,11 +2,11 @@
 # make test   set up, lint, type-check, run all tests
 # make simulate  set up, compare the controllers in twelve noise regimes (a minute)
 # make report  set up, answer the questions about the method: out/report/report.html (minutes)
-# make check-ports  set up with torch, check the ports in every dtype and over 2 and 3 ranks
+# make check-ports  set up with torch and JAX, check the ports in every dtype and over ranks
 # make check-gpu  on a GPU machine: check and measure the ports there, write docs/reports (no installs)
 # make power  measure what the checks find: mutants, impostors, correct controls (minutes)
 # make mutation  change the comparator and the tolerances at random, and run their tests (half an hour)
-# make bench  set up, measure speed: out/bench.json, bench_simulations.json, bench_conformance.json
+# make bench  set up, measure speed: out/bench.json, bench_simulations.json, ...
 # make record make the shipped recording again (needs torch and TRL; minutes)
 
 PYTHON ?= python3
@@ -35,11 +35,14 @@ bench: $(VENV)/.torch $(VENV)/.sim
 	@$(BIN)/python benchmarks/bench.py --out out/bench.json
 	@$(BIN)/python benchmarks/bench_simulations.py --out out/bench_simulations.json
 	@$(BIN)/python benchmarks/bench_conformance.py --out out/bench_conformance.json
+	@$(BIN)/python benchmarks/bench_analysis.py --out out/bench_analysis.json
 
-check-ports: $(VENV)/.torch
+check-ports: $(VENV)/.torch $(VENV)/.jax
 	@mkdir -p out
 	@OMP_NUM_THREADS=1 $(BIN)/gac-ref check gac_ref.ports.torch:adapter --dtype all --ranks 2,3 \
 	  --jsonl out/check-torch.jsonl --html out/check-torch.html
+	@for mode in adapter adapter_x64; do OMP_NUM_THREADS=1 \
+	  $(BIN)/gac-ref check gac_ref.ports.jax:$$mode --dtype all --timeout 120 || exit 1; done
 	@if command -v node >/dev/null; then \
 	  $(BIN)/gac-ref check "stdio: node gac_ref/ports/javascript/stdio.mjs" --dtype all; \
 	else echo "Node is not installed: the JavaScript port is not checked"; fi
@@ -51,7 +54,7 @@ check-ports: $(VENV)/.torch
 check-gpu:
 	@$(PYTHON) benchmarks/check_gpu.py
 
-power: $(VENV)/.torch
+power: $(VENV)/.torch $(VENV)/.jax
 	@mkdir -p out
 	@$(BIN)/gac-ref power --markdown docs/power.md --format json > out/power.json
 
@@ -98,6 +101,11 @@ $(VENV)/.mutation: requirements/mutation.txt $(VENV)/.dev
 $(VENV)/.torch: requirements/torch.txt $(VENV)/.dev
 	@echo "installing torch (large)"
 	@$(PIP) install -r requirements/torch.txt
+	@touch $@
+
+$(VENV)/.jax: requirements/jax.txt $(VENV)/.dev
+	@echo "installing JAX (large)"
+	@$(PIP) install -r requirements/jax.txt
 	@touch $@
 
 $(VENV)/.record: requirements/record.txt $(VENV)/.torch
