@@ -8,6 +8,7 @@
 # make mutation  change the comparator and the tolerances at random, and run their tests (half an hour)
 # make bench  set up, measure speed: out/bench.json, bench_simulations.json, ...
 # make record make the shipped recording again (needs torch and TRL; minutes)
+# make study  train the small transformer under seven rules again, 5 seeds each (half an hour)
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -15,7 +16,7 @@ BIN    := $(VENV)/bin
 TRACE  ?= simulations/recording/trace
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: run test lint simulate report check-ports check-gpu power mutation bench record lock clean
+.PHONY: run test lint simulate report check-ports check-gpu power mutation bench record study lock clean
 
 run: $(VENV)/.run
 	@mkdir -p out
@@ -68,6 +69,9 @@ simulate: $(VENV)/.sim
 report: $(VENV)/.sim
 	@$(BIN)/python -m simulations analyse --workers 2
 	@$(BIN)/python -m simulations report
+
+study: $(VENV)/.record
+	@$(BIN)/python -m simulations.recording.study --out out/study
 
 record: $(VENV)/.record
 	@$(BIN)/python -m simulations.recording --out $(TRACE) --force

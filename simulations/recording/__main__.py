@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options["gac"] = tuple(changes)
         settings = Settings(**options)
         settings.config()
-        _require_modules()
+        require_modules()
         _make_room(out, force=force)
     except GACError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -80,7 +80,8 @@ def _default(field: object) -> tuple[str, ...]:
     return default if isinstance(default, tuple) else ()
 
 
-def _require_modules() -> None:
+def require_modules() -> None:
+    """Refuse to start where torch, transformers or TRL are missing."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise GACError(

@@ -10,7 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from simulations.recording.settings import Settings
-from simulations.recording.task import sample_problems
+from simulations.recording.task import warm_start_batches
 from simulations.recording.tokenizer import encode_pairs
 
 
@@ -53,11 +53,7 @@ def warm_start(
 ) -> None:
     """Train the model on right answers, some with their working, to start from a mixed policy."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.warm_start_learning_rate)
-    for step in range(settings.warm_start_steps):
-        problems = sample_problems(
-            rng, settings.warm_start_batch, max_operand_digits=settings.max_operand_digits
-        )
-        worked = rng.random(len(problems)) < settings.warm_start_worked
+    for step, (problems, worked) in enumerate(warm_start_batches(settings, rng)):
         responses = [p.worked if w else p.answer for p, w in zip(problems, worked, strict=True)]
         rows = encode_pairs(
             tokenizer,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gac_ref.batch import Batch
-from gac_ref.config import GACConfig
-from gac_ref.controller import GACInfo, init, update
+from gac_ref import baselines
+from gac_ref.controller import GACInfo
 from gac_ref.traces import TraceWriter
 from simulations.recording.clock import Clock
+from simulations.recording.live import LiveRule
 
 LOGGED = (
     *("alpha", "refreshed", "sigma_s2", "sigma_r2", "delta_g2", "delta_g2_capped"),
@@ -28,37 +28,49 @@ class Recorder:
     the trace computes what the run computed.
 
     Args:
-        config: the controller's configuration.
+        rule: the controller: a `GACConfig`, or another rule of `gac_ref.baselines`.
         writer: the open trace.
         clock: times the estimator and the writing.
     """
 
-    def __init__(self, config: GACConfig, writer: TraceWriter, clock: Clock) -> None:
-        self.config = config
+    def __init__(self, rule: baselines.Rule, writer: TraceWriter, clock: Clock) -> None:
         self.clock = clock
+        self._live = LiveRule(rule)
         self._writer = writer
-        self._state = init(config)
 
-    def control(self, fields: Mapping[str, Any], *, step: int) -> GACInfo:
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """Signals that the trainer has to measure for the controller."""
+        return self._live.asks
+
+    def control(
+        self, fields: Mapping[str, Any], measured: Mapping[str, float], *, step: int
+    ) -> Any:
         """Advance the controller by one step; `fields` are the arguments of `Batch`."""
         with self.clock.part("estimator"):
-            batch = Batch(**fields)
-            self._state, info = update(self.config, self._state, batch, step=step)
-        return info
+            return self._live.decide(fields, measured, step=step)[1]
 
     def write(
         self,
         step: int,
         fields: Mapping[str, Any],
-        info: GACInfo,
+        info: Any,
         *,
         report: Mapping[str, float],
         oracle: Mapping[str, float],
     ) -> None:
         """Write the step: its arrays, what the controller computed, the trainer's own report."""
         with self.clock.part("writing"):
-            logged = {name: float(getattr(info, name)) for name in LOGGED}
-            if info.proxies is not None:
-                found = {f"proxy_{name}": float(getattr(info.proxies, name)) for name in PROXIES}
-                logged = {**logged, **found}
+            logged = _logged(info)
             self._writer.write(step, **fields, logged={**logged, **report}, oracle=oracle)
+
+
+def _logged(info: Any) -> dict[str, float]:
+    """What a rule computed, as scalars."""
+    if not isinstance(info, GACInfo):
+        return {"mu": float(info.mu), **{name: float(x) for name, x in info.parts.items()}}
+    logged = {name: float(getattr(info, name)) for name in LOGGED}
+    if info.proxies is not None:
+        found = {f"proxy_{name}": float(getattr(info.proxies, name)) for name in PROXIES}
+        logged = {**logged, **found}
+    return logged

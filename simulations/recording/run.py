@@ -18,7 +18,7 @@ import logging
 import platform
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from simulations.recording.model import build_model, warm_start
 from simulations.recording.recorder import Recorder
 from simulations.recording.settings import Settings
 from simulations.recording.tokenizer import build_tokenizer, encode_pairs
-from simulations.recording.trainer import HybridTrainer
+from simulations.recording.trainer import HybridTrainer, Observer
 
 SOURCE = "TRL GRPOTrainer with an SFT branch on column addition, mu driven live by gac_ref"
 
@@ -92,15 +92,8 @@ def record(
     Returns:
         The trace's `meta`.
     """
-    _quiet()
-    torch.set_num_threads(settings.threads)
-    torch.use_deterministic_algorithms(True)
-    # Filling fresh memory catches reads of it, and would take most of the time of a step here.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    transformers.set_seed(settings.seed)
-    tokenizer = build_tokenizer()
-    model = build_model(settings, tokenizer)
-    warm_start(model, tokenizer, settings, np.random.default_rng([settings.seed, 0]), on_warm_start)
+    configure(settings)
+    tokenizer, model = warm_started(settings, on_warm_start)
     meta: dict[str, Any] = {
         "script": "python -m simulations.recording",
         **DESCRIPTION,
@@ -108,13 +101,7 @@ def record(
         "seed": settings.seed,
         "config": settings.config().to_dict(),
         "parameters": sum(value.numel() for value in model.parameters()),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "trl": trl.__version__,
-        },
+        "versions": versions(),
     }
     clock = Clock()
     with (
@@ -123,38 +110,106 @@ def record(
     ):
         # TRL builds its reference model from a path, never from an object.
         model.save_pretrained(scratch)
-        problems = _problems(settings, 1, settings.problems)
-        rows = [{"prompt": problem.prompt, "answer": problem.answer} for problem in problems]
-        trainer = HybridTrainer(
-            settings=settings,
-            recorder=Recorder(settings.config(), writer, clock),
-            experts=_demonstrations(settings, tokenizer),
-            oracle_prompts=rows,
-            on_step=on_step,
-            model=LlamaForCausalLM.from_pretrained(scratch, attn_implementation="eager"),
-            reward_funcs=_reward(tokenizer),
-            args=_arguments(settings, scratch),
-            train_dataset=datasets.Dataset.from_list(rows),
-            processing_class=tokenizer,
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        recorder = Recorder(settings.config(), writer, clock)
+        every = settings.oracle_every
+        due = range(0, settings.steps, every) if every else ()
+        build_trainer(settings, tokenizer, scratch, recorder, on_step, due).train()
         meta["timing"] = clock.summary()
         writer.close(meta={"timing": meta["timing"]})
     return meta
 
 
-def _problems(settings: Settings, stream: int, count: int) -> list[task.Problem]:
-    rng = np.random.default_rng([settings.seed, stream])
-    return task.sample_problems(rng, count, max_operand_digits=settings.max_operand_digits)
+def configure(settings: Settings) -> None:
+    """Make torch deterministic and quiet; for the whole process."""
+    _quiet()
+    torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory catches reads of it, and would take most of the time of a step here.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def warm_started(
+    settings: Settings, on_step: Callable[[int], None]
+) -> tuple[PreTrainedTokenizerFast, LlamaForCausalLM]:
+    """Build the tokenizer and the model, and warm it up; the seed decides every weight."""
+    transformers.set_seed(settings.seed)
+    tokenizer = build_tokenizer()
+    model = build_model(settings, tokenizer)
+    warm_start(model, tokenizer, settings, task.warm_start_rng(settings), on_step)
+    return tokenizer, model
+
+
+def versions() -> dict[str, str]:
+    """What computes."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "trl": trl.__version__,
+    }
+
+
+def build_trainer(
+    settings: Settings,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: str,
+    observer: Observer,
+    on_step: Callable[[int, float, float], None],
+    oracle_steps: Collection[int],
+) -> HybridTrainer:
+    """Build the trainer of a warm-started model.
+
+    Args:
+        settings: everything that decides the run.
+        tokenizer: the tokenizer.
+        folder: where the warm-started model was saved; also the trainer's scratch folder.
+        observer: decides mu and keeps the steps.
+        on_step: called with the step, mu and the mean reward.
+        oracle_steps: steps at which true gradient-space values are measured.
+    """
+    rows = [
+        {"prompt": problem.prompt, "answer": problem.answer}
+        for problem in task.rollout_problems(settings)
+    ]
+    trainer = HybridTrainer(
+        settings=settings,
+        observer=observer,
+        experts=_demonstrations(settings, tokenizer),
+        validation=_validation(settings, tokenizer),
+        oracle_prompts=rows,
+        oracle_steps=oracle_steps,
+        on_step=on_step,
+        model=LlamaForCausalLM.from_pretrained(folder, attn_implementation="eager"),
+        reward_funcs=_reward(tokenizer),
+        args=_arguments(settings, folder),
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _demonstrations(
     settings: Settings, tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, torch.Tensor]:
-    problems = _problems(settings, 2, settings.demonstrations)
+    problems = task.demonstrated_problems(settings)
     rng = np.random.default_rng([settings.seed, 3])
     texts = [task.demonstration(rng, p, error_rate=settings.expert_error_rate) for p in problems]
+    return _encoded(settings, tokenizer, problems, texts)
+
+
+def _validation(settings: Settings, tokenizer: PreTrainedTokenizerFast) -> dict[str, torch.Tensor]:
+    problems = task.validation_problems(settings)
+    return _encoded(settings, tokenizer, problems, [problem.worked for problem in problems])
+
+
+def _encoded(
+    settings: Settings,
+    tokenizer: PreTrainedTokenizerFast,
+    problems: list[task.Problem],
+    texts: list[str],
+) -> dict[str, torch.Tensor]:
     rows = encode_pairs(
         tokenizer,
         [problem.prompt for problem in problems],

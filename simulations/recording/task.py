@@ -8,9 +8,13 @@ second is how the expert writes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+from simulations.recording.settings import Settings
 
 ALPHABET = "0123456789+=:"
 """Every character of a prompt or a response."""
@@ -63,6 +67,43 @@ def sample_problems(
     low, high = np.where(lengths == 1, 0, 10 ** (lengths - 1)), 10**lengths
     operands = rng.integers(low, high)
     return [Problem(int(left), int(right)) for left, right in operands]
+
+
+def draw_problems(settings: Settings, stream: int, count: int) -> list[Problem]:
+    """Draw problems from one of the seed's streams."""
+    rng = np.random.default_rng([settings.seed, stream])
+    return sample_problems(rng, count, max_operand_digits=settings.max_operand_digits)
+
+
+def rollout_problems(settings: Settings) -> list[Problem]:
+    """Draw the problems that the rollouts answer."""
+    return draw_problems(settings, 1, settings.problems)
+
+
+def demonstrated_problems(settings: Settings) -> list[Problem]:
+    """Draw the problems that the expert answers."""
+    return draw_problems(settings, 2, settings.demonstrations)
+
+
+def validation_problems(settings: Settings) -> list[Problem]:
+    """Draw the problems of the validation loss that a rule may ask for."""
+    return draw_problems(settings, 4, settings.experts)
+
+
+def warm_start_rng(settings: Settings) -> np.random.Generator:
+    """Make the generator that the warm start draws from."""
+    return np.random.default_rng([settings.seed, 0])
+
+
+def warm_start_batches(
+    settings: Settings, rng: np.random.Generator
+) -> Iterator[tuple[list[Problem], npt.NDArray[np.bool_]]]:
+    """Draw the problems of each warm-start step, and which are answered with their working."""
+    for _ in range(settings.warm_start_steps):
+        problems = sample_problems(
+            rng, settings.warm_start_batch, max_operand_digits=settings.max_operand_digits
+        )
+        yield problems, rng.random(len(problems)) < settings.warm_start_worked
 
 
 def demonstration(rng: np.random.Generator, problem: Problem, *, error_rate: float) -> str:

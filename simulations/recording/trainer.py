@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +11,43 @@ import torch
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
+from simulations.recording.clock import Clock
+from simulations.recording.gradients import branch_signals, utility_gradient
 from simulations.recording.oracle import (
     oracle_values,
     rl_gradients,
     sft_gradients,
     sft_row_loss,
 )
-from simulations.recording.recorder import Recorder
 from simulations.recording.settings import Settings
 
 Tensors = dict[str, torch.Tensor]
+
+
+class Observer(Protocol):
+    """Who decides mu and keeps what happened: a `Recorder`, or a study's own."""
+
+    clock: Clock
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """Signals that the trainer has to measure for the rule."""
+
+    def control(
+        self, fields: Mapping[str, Any], measured: Mapping[str, float], *, step: int
+    ) -> Any:
+        """Advance the rule by one step; what it returns has the weight as `mu`."""
+
+    def write(
+        self,
+        step: int,
+        fields: Mapping[str, Any],
+        info: Any,
+        *,
+        report: Mapping[str, float],
+        oracle: Mapping[str, float],
+    ) -> None:
+        """Keep the step."""
 
 
 class HybridTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -31,9 +59,12 @@ class HybridTrainer(GRPOTrainer):  # type: ignore[misc]
 
     Args:
         settings: the recording's settings.
-        recorder: the controller and the trace.
+        observer: the controller and what keeps the steps.
         experts: encoded demonstrations, the rows of every tensor in the same order.
+        validation: encoded right demonstrations of further problems, for a rule that asks for the
+            gradient of a validation loss.
         oracle_prompts: rows of the data set that the oracle draws its fresh rollouts from.
+        oracle_steps: steps at which true gradient-space values are measured.
         on_step: called with the step and mu once a step is recorded.
         **trainer: arguments of `GRPOTrainer`.
     """
@@ -42,20 +73,25 @@ class HybridTrainer(GRPOTrainer):  # type: ignore[misc]
         self,
         *,
         settings: Settings,
-        recorder: Recorder,
+        observer: Observer,
         experts: Tensors,
+        validation: Tensors,
         oracle_prompts: list[dict[str, Any]],
+        oracle_steps: Collection[int],
         on_step: Any,
         **trainer: Any,
     ) -> None:
-        super().__init__(callbacks=[_StepTimer(recorder)], **trainer)
+        super().__init__(callbacks=[_StepTimer(observer)], **trainer)
         self._settings = settings
-        self._recorder = recorder
+        self._observer = observer
         self._experts = experts
+        self._validation = validation
         self._oracle_prompts = oracle_prompts
+        self._oracle_steps = oracle_steps
         self._on_step = on_step
         # Its own generator, so that a run without an oracle trains on the same data.
         self._expert_rng = np.random.default_rng([settings.seed, 10])
+        self._rule_rng = np.random.default_rng([settings.seed, 12])
         self._seen: Tensors = {}
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -77,7 +113,9 @@ class HybridTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Tensors) -> torch.Tensor:
         step = self.state.global_step
-        oracle = self._oracle() if self._oracle_due(step) else {}
+        asks = self._observer.asks
+        due = step in self._oracle_steps or any(name.startswith("true_") for name in asks)
+        oracle = self._oracle() if due else {}
         loss_rl: torch.Tensor = super()._compute_loss(model, inputs)
         rollout_logprob = self._seen["logprob"]
         chosen = self._expert_rng.choice(
@@ -86,12 +124,13 @@ class HybridTrainer(GRPOTrainer):  # type: ignore[misc]
         experts = {name: value[chosen] for name, value in self._experts.items()}
         expert_logprob = self._logprob(model, experts)
         loss_sft = sft_row_loss(expert_logprob, experts["completion_mask"]).mean()
-        with self._recorder.clock.part("handover"):
+        with self._observer.clock.part("handover"):
             fields = self._fields(inputs, experts, rollout_logprob, expert_logprob)
-        info = self._recorder.control(fields, step=step)
+        measured = self._measured(asks, oracle, loss_sft, loss_rl)
+        info = self._observer.control(fields, measured, step=step)
         mu = float(info.mu)
         loss: torch.Tensor = (1.0 - mu) * loss_rl + mu * loss_sft
-        self._recorder.write(
+        self._observer.write(
             step,
             fields,
             info,
@@ -105,6 +144,31 @@ class HybridTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         self._on_step(step, mu, float(inputs["rewards"].mean()))
         return loss
+
+    def _measured(
+        self,
+        asks: tuple[str, ...],
+        oracle: Mapping[str, float],
+        loss_sft: torch.Tensor,
+        loss_rl: torch.Tensor,
+    ) -> dict[str, float]:
+        """What the rule asks for beyond the batch; gradients cost passes, so only on demand."""
+        measured = {"entropy": float(self._metrics["train"]["entropy"][-1])}
+        if "uniform" in asks:
+            measured["uniform"] = float(self._rule_rng.random())
+        # The exact disagreement is unbiased and may be negative; a rule takes that as 0.
+        measured |= {f"true_{name}": max(value, 0.0) for name, value in oracle.items()}
+        parameters = [p for p in cast(torch.nn.Module, self.model).parameters() if p.requires_grad]
+        if any(name.startswith(("grad_norm", "gram")) for name in asks):
+            measured |= branch_signals(loss_sft, loss_rl, parameters)
+        if "utility_gradient" in asks:
+            logprob = self._logprob(cast(torch.nn.Module, self.model), self._validation)
+            validation = sft_row_loss(logprob, self._validation["completion_mask"]).mean()
+            rate = self._settings.learning_rate
+            measured["utility_gradient"] = utility_gradient(
+                validation, loss_sft, loss_rl, parameters, rate
+            )
+        return measured
 
     def _fields(
         self,
@@ -157,13 +221,10 @@ class HybridTrainer(GRPOTrainer):  # type: ignore[misc]
         )[0]
         return logprob
 
-    def _oracle_due(self, step: int) -> bool:
-        return self._settings.oracle_every > 0 and step % self._settings.oracle_every == 0
-
     def _oracle(self) -> dict[str, float]:
         """Draw fresh rollouts and demonstrations, and measure the gradients' noise on them."""
         settings = self._settings
-        with self._recorder.clock.part("oracle"), torch.random.fork_rng(devices=[]):
+        with self._observer.clock.part("oracle"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed + 1_000_003 * (self.state.global_step + 1))
             rng = np.random.default_rng([settings.seed, 11, self.state.global_step])
             size = settings.group_size
@@ -195,8 +256,8 @@ class HybridTrainer(GRPOTrainer):  # type: ignore[misc]
 class _StepTimer(TrainerCallback):  # type: ignore[misc]
     """Times each optimisation step as a whole."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._clock = recorder.clock
+    def __init__(self, observer: Observer) -> None:
+        self._clock = observer.clock
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
         """Start the clock."""
