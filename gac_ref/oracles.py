@@ -78,7 +78,7 @@ class TwoBatchSize(NamedTuple):
     """The two-batch-size estimates.
 
     Args:
-        gradient2: Squared norm of the true gradient, |G|^2; may be negative.
+        gradient2: Squared norm of the true gradient, ``|G|^2``; may be negative.
         noise: Trace of the per-sample gradient covariance, S; may be negative.
     """
 

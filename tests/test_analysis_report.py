@@ -122,7 +122,9 @@ def test_a_finished_part_is_not_computed_twice(saved):
 
 def test_results_of_other_code_are_told_apart(saved, monkeypatch):
     assert not saved.stale(SQUARE)
-    monkeypatch.setattr("simulations.analysis.results.digest_of", lambda folder: "other")
+    monkeypatch.setattr(
+        "simulations.analysis.results.digest_of", lambda *folders, **options: "other"
+    )
     assert saved.stale(SQUARE)
 
 

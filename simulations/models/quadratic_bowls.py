@@ -170,7 +170,7 @@ def dot(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def distance2(x: FloatArray, y: FloatArray) -> FloatArray:
-    """|x - y|^2 over the last axis, [...], for two C-contiguous arrays of one shape.
+    """``|x - y|^2`` over the last axis, [...], for two C-contiguous arrays of one shape.
 
     In pieces: a difference of the size of x would be allocated and given back at every step,
     which costs more than the arithmetic.

@@ -70,7 +70,7 @@ class ExpectedOutcomes(NamedTuple):
         loss: E of the target loss alpha L_s + (1 - alpha) L_r.
         loss_s: E L_s.
         loss_r: E L_r.
-        distance2: E |theta - optimum|^2, the mean square of the outcome `distance`.
+        distance2: ``E |theta - optimum|^2``, the mean square of the outcome `distance`.
     """
 
     loss: FloatArray

@@ -62,7 +62,7 @@ class TabularPolicy(PolicyModel):
         return gram
 
     def score_squares(self, theta: FloatArray, p: FloatArray, joint: FloatArray) -> FloatArray:
-        """Expected uses times 1 - 2 p + |p|^2, [..., X, L + 1]."""
+        """Expected uses times ``1 - 2 p + |p|^2``, [..., X, L + 1]."""
         size = 1.0 - 2.0 * p + row_sum(p * p)[..., None]
         weighted = joint * size[..., None, :, :]
         return tree_sum(weighted.reshape(*weighted.shape[:-2], -1))

@@ -86,7 +86,7 @@ class Noise(ABC):
         return normal
 
     def draw(self, rng: np.random.Generator, shape: int | tuple[int, ...]) -> FloatArray:
-        """Latent vectors u, [*shape, d], dimensionless: zero mean, covariance I."""
+        """Latent vectors u, ``[*shape, d]``, dimensionless: zero mean, covariance I."""
         shape = (shape,) if isinstance(shape, int) else shape
         return self.mix(rng, rng.standard_normal((*shape, self.dimension)))
 

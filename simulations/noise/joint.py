@@ -76,7 +76,7 @@ class Correlated(PairNoise):
     def draw(
         self, rng: np.random.Generator, shape: int | tuple[int, ...]
     ) -> tuple[FloatArray, FloatArray]:
-        """Latent vectors of both branches, each [*shape, d]."""
+        """Latent vectors of both branches, each ``[*shape, d]``."""
         shape = (shape,) if isinstance(shape, int) else shape
         z_s = rng.standard_normal((*shape, self.dimension))
         z_r = rng.standard_normal((*shape, self.dimension))
@@ -170,7 +170,7 @@ class JointGaussian(PairNoise):
         return sft, Dense(matrix=tuple(row[d:] for row in self.matrix[d:]))
 
     def draw(self, rng: np.random.Generator, shape: int | tuple[int, ...]) -> FloatArray:
-        """Standard normals, [*shape, 2d]."""
+        """Standard normals, ``[*shape, 2d]``."""
         shape = (shape,) if isinstance(shape, int) else shape
         return rng.standard_normal((*shape, 2 * self.dimension))
 

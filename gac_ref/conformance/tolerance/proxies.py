@@ -16,7 +16,7 @@ DIVISION = 3.0
 
 
 def proxies(work: Work) -> dict[str, Tolerance]:
-    """Trimmed variance, variance, mean; the has_ flags are exact."""
+    """Trimmed variance, variance, mean; the ``has_`` flags are exact."""
     values = work.values
     expert = np.asarray(values["is_expert"], dtype=np.bool_)
     every = work.config.disagreement_rows == "all"

@@ -1,7 +1,7 @@
 """The controller in PyTorch, as a trainer would run it.
 
 It shares :class:`~gac_ref.config.GACConfig` and the error class with the reference and nothing
-else: ``gac-ref check gac_ref.ports.torch:adapter`` holds the one against the other.
+else: ``gac-ref check gac_ref.ports.torch:adapter`` holds the one against the other::
 
     from gac_ref.ports.torch import Batch, GACConfig, init, update
 
