@@ -139,7 +139,7 @@ def draw_maps(saved: Mapping[str, AnyArray], rules: Sequence[str], axes: AnyArra
         behind = excess - saved[criterion][plain]
         grid = saved["beta2"], saved["delta_g2"]
         ax.contourf(*grid, behind, levels=[1e-9, np.inf], colors=["#CCCCCC"])
-        lines = ax.contour(
+        ax.contour(
             *grid,
             100.0 * excess,
             levels=[3, 30],
@@ -147,7 +147,6 @@ def draw_maps(saved: Mapping[str, AnyArray], rules: Sequence[str], axes: AnyArra
             linewidths=0.9,
             linestyles=["--", "-"],
         )
-        ax.clabel(lines, fmt="%g %%", fontsize=6)
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel(f"squared SFT bias / SFT noise (1)\n{words}", fontsize=8)

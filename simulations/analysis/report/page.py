@@ -16,15 +16,18 @@ from simulations.analysis.results import Results
 __all__ = ["html", "markdown"]
 
 INTRODUCTION = """\
-Every number below is read from a saved file. Its row names the file and the command that computes
-it again. An interval in brackets is a 95 % interval; a number without one is exact, unless it says
-otherwise. *n* counts independent observations.
+Every number below is read from a saved file; the folded tables name the file and the command that
+computes it again. An interval in brackets is a 95 % interval; a number without one is exact,
+unless it says otherwise. *n* counts independent observations.
 """
 
 MORE_STYLE = """
 main { max-width: 860px; } img { max-width: 100%; background: #fff; border-radius: 6px; }
 h1 { font-size: 26px; font-weight: 700; color: var(--ink); } h2 { margin-top: 56px; }
-table { display: block; overflow-x: auto; margin: 14px 0; } td { font-size: 12.5px; }
+table { display: block; overflow-x: auto; margin: 14px 0; } td { font-size: 13px; }
+details { margin: 6px 0; border: 0; }
+summary { display: block; padding: 2px 0; color: var(--soft); font-size: 13px; }
+summary::before { display: inline-block; margin-right: 8px; }
 """
 
 
@@ -58,16 +61,23 @@ def markdown(
 def _table(
     findings: Sequence[Finding], files: Mapping[str, str], commands: Mapping[str, str]
 ) -> list[str]:
-    if not findings:
-        return []
-    lines = ["| number | value | n | file | computed again by |", "| --- | --- | --- | --- | --- |"]
-    for finding in findings:
-        count = str(finding.n) if finding.n else "exact"
-        lines.append(
-            f"| {finding.label} | {finding.text()} | {count} | `{files[finding.part]}` "
-            f"| `{commands[finding.part]}` |"
-        )
-    return [*lines, ""]
+    """The numbers, by the file that they come from; folded, as there are many."""
+    lines = []
+    for part in dict.fromkeys(finding.part for finding in findings):
+        found = [finding for finding in findings if finding.part == part]
+        what = "1 number" if len(found) == 1 else f"{len(found)} numbers"
+        lines += [
+            f"<details><summary>{what} from <code>{files[part]}</code>, computed again by "
+            f"<code>{commands[part]}</code></summary>",
+            "",
+            "| number | value | n |",
+            "| --- | --- | --- |",
+            *(f"| {x.label} | {x.text()} | {x.n or 'exact'} |" for x in found),
+            "",
+            "</details>",
+            "",
+        ]
+    return lines
 
 
 def html(text: str, folder: Path) -> str:
