@@ -150,8 +150,8 @@ def _shards(attempt: int) -> Draft:
 def _disagreement_capped(attempt: int) -> Draft:
     return draft(
         "trajectory/disagreement-cap-leaves-the-average",
-        """The cap on the disagreement acts at step after step: it limits what the closed form reads,
-        and what is averaged stays as it was measured.""",
+        """The cap on the disagreement acts at step after step: it limits what the closed form
+        reads, and what is averaged stays as it was measured.""",
         run(("disagreement-cap", attempt), range(8)),
         mu_update_freq=1,
         ema_beta=0.5,
