@@ -2,6 +2,7 @@
 # make test   set up, lint, type-check, run all tests
 # make simulate  set up, compare the controllers in twelve noise regimes (a minute)
 # make report  set up, answer the questions about the method: out/report/report.html (minutes)
+# make notebooks  set up JupyterLab and open the notebooks
 # make check-ports  set up with torch and JAX, check the ports in every dtype and over ranks
 # make check-gpu  on a GPU machine: check and measure the ports there, write docs/reports (no installs)
 # make power  measure what the checks find: mutants, impostors, correct controls (minutes)
@@ -16,7 +17,7 @@ BIN    := $(VENV)/bin
 TRACE  ?= simulations/recording/trace
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: run test lint simulate report check-ports check-gpu power mutation bench record study lock clean
+.PHONY: run test lint simulate report notebooks check-ports check-gpu power mutation bench record study lock clean
 
 run: $(VENV)/.run
 	@mkdir -p out
@@ -59,6 +60,10 @@ power: $(VENV)/.torch $(VENV)/.jax
 	@mkdir -p out
 	@$(BIN)/gac-ref power --markdown docs/power.md --format json > out/power.json
 
+notebooks: $(VENV)/.notebooks
+	@$(BIN)/jupytext --quiet --sync notebooks/[0-9]*.py
+	@$(BIN)/jupyter lab notebooks
+
 mutation: $(VENV)/.mutation
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1 '*__mutmut_*3'
 	@$(BIN)/mutmut results
@@ -98,6 +103,11 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@
 
+$(VENV)/.notebooks: requirements/notebooks.lock $(VENV)/.sim
+	@echo "installing JupyterLab"
+	@$(PIP) install --require-hashes -r requirements/notebooks.lock
+	@touch $@
+
 $(VENV)/.mutation: requirements/mutation.txt $(VENV)/.dev
 	@$(PIP) install -r requirements/mutation.txt
 	@touch $@
@@ -118,9 +128,9 @@ $(VENV)/.record: requirements/record.txt $(VENV)/.torch
 
 # Needs uv; writes hashes, and neither addresses nor the name of an index.
 lock:
-	@for name in run sim dev; do \
+	@for name in run sim dev notebooks; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header requirements/$$name.in -o requirements/$$name.lock; done
 
 clean:
-	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
+	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants notebooks/*.ipynb
