@@ -2,6 +2,7 @@
 # make test   set up, lint, type-check, run all tests
 # make simulate  set up, compare the controllers in twelve noise regimes (a minute)
 # make report  set up, answer the questions about the method: out/report/report.html (minutes)
+# make figures  set up, build every figure and table of a paper: out/figures (minutes, then seconds)
 # make notebooks  set up JupyterLab and open the notebooks
 # make check-ports  set up with torch and JAX, check the ports in every dtype and over ranks
 # make check-gpu  on a GPU machine: check and measure the ports there, write docs/reports (no installs)
@@ -17,7 +18,7 @@ BIN    := $(VENV)/bin
 TRACE  ?= simulations/recording/trace
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: run test lint simulate report notebooks check-ports check-gpu power mutation bench record study lock clean
+.PHONY: run test lint simulate report figures notebooks check-ports check-gpu power mutation bench record study lock clean
 
 run: $(VENV)/.run
 	@mkdir -p out
@@ -59,6 +60,9 @@ check-gpu:
 power: $(VENV)/.torch $(VENV)/.jax
 	@mkdir -p out
 	@$(BIN)/gac-ref power --markdown docs/power.md --format json > out/power.json
+
+figures: $(VENV)/.figures
+	@$(BIN)/python -m paper_figures --workers 2
 
 notebooks: $(VENV)/.notebooks
 	@$(BIN)/jupytext --quiet --sync notebooks/[0-9]*.py
@@ -103,6 +107,11 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.run
 	@$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@
 
+$(VENV)/.figures: requirements/figures.lock $(VENV)/.run
+	@echo "installing the requirements of the figures"
+	@$(PIP) install --require-hashes -r requirements/figures.lock
+	@touch $@
+
 $(VENV)/.notebooks: requirements/notebooks.lock $(VENV)/.sim
 	@echo "installing JupyterLab"
 	@$(PIP) install --require-hashes -r requirements/notebooks.lock
@@ -128,7 +137,7 @@ $(VENV)/.record: requirements/record.txt $(VENV)/.torch
 
 # Needs uv; writes hashes, and neither addresses nor the name of an index.
 lock:
-	@for name in run sim dev notebooks; do \
+	@for name in run sim figures dev notebooks; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header requirements/$$name.in -o requirements/$$name.lock; done
 
