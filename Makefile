@@ -4,6 +4,7 @@
 # make report  set up, answer the questions about the method: out/report/report.html (minutes)
 # make figures  set up, build every figure and table of a paper: out/figures (minutes, then seconds)
 # make notebooks  set up JupyterLab and open the notebooks
+# make docs   set up, build the documentation site: out/docs/index.html
 # make check-ports  set up with torch and JAX, check the ports in every dtype and over ranks
 # make check-gpu  on a GPU machine: check and measure the ports there, write docs/reports (no installs)
 # make power  measure what the checks find: mutants, impostors, correct controls (minutes)
@@ -18,7 +19,7 @@ BIN    := $(VENV)/bin
 TRACE  ?= simulations/recording/trace
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: run test lint simulate report figures notebooks check-ports check-gpu power mutation bench record study lock clean
+.PHONY: run test lint simulate report figures notebooks docs check-ports check-gpu power mutation bench record study lock clean
 
 run: $(VENV)/.run
 	@mkdir -p out
@@ -67,6 +68,10 @@ figures: $(VENV)/.figures
 notebooks: $(VENV)/.notebooks
 	@$(BIN)/jupytext --quiet --sync notebooks/[0-9]*.py
 	@$(BIN)/jupyter lab notebooks
+
+docs: $(VENV)/.docs
+	@$(BIN)/python -m sphinx -W --keep-going -q -j 2 -b html -d out/docs-trees docs out/docs
+	@echo "out/docs/index.html; for the explorer: $(BIN)/python -m http.server -d out/docs --bind 127.0.0.1"
 
 mutation: $(VENV)/.mutation
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1 '*__mutmut_*3'
@@ -117,6 +122,11 @@ $(VENV)/.notebooks: requirements/notebooks.lock $(VENV)/.sim
 	@$(PIP) install --require-hashes -r requirements/notebooks.lock
 	@touch $@
 
+$(VENV)/.docs: requirements/docs.lock $(VENV)/.dev
+	@echo "installing the documentation requirements"
+	@$(PIP) install --require-hashes -r requirements/docs.lock
+	@touch $@
+
 $(VENV)/.mutation: requirements/mutation.txt $(VENV)/.dev
 	@$(PIP) install -r requirements/mutation.txt
 	@touch $@
@@ -137,7 +147,7 @@ $(VENV)/.record: requirements/record.txt $(VENV)/.torch
 
 # Needs uv; writes hashes, and neither addresses nor the name of an index.
 lock:
-	@for name in run sim figures dev notebooks; do \
+	@for name in run sim figures dev notebooks docs; do \
 	  uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header requirements/$$name.in -o requirements/$$name.lock; done
 
