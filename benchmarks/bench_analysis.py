@@ -17,13 +17,11 @@ before; nothing is computed for it.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +33,7 @@ import numpy as np  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from timing import minima, save  # noqa: E402
+from timing import Ratio, measure, minima  # noqa: E402
 
 from gac_ref import warmup_cosine  # noqa: E402
 from simulations.arguments import RESULTS  # noqa: E402
@@ -118,29 +116,11 @@ def report_seconds() -> float | None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("out/bench_analysis.json"))
-    parser.add_argument("--only", help="a comma-separated list of names")
-    args = parser.parse_args()
-    wanted: dict[str, tuple[Callable[[], float | None], float, str]] = {
+    wanted: dict[str, Ratio] = {
         "recursion_over_monte_carlo": (recursion_over_monte_carlo, 1000.0, "higher"),
         "report_seconds": (report_seconds, 60.0, "lower"),
     }
-    results: dict[str, dict[str, object]] = {}
-    for name, (measure, limit, better) in wanted.items():
-        if args.only and name not in args.only.split(","):
-            continue
-        value = measure()
-        if value is None:
-            continue
-        met = value <= limit if better == "lower" else value >= limit
-        results[name] = {"ratio": round(value, 3), "limit": limit, "better": better}
-        sign = "<=" if better == "lower" else ">="
-        print(
-            f"{name:<28} {value:8.2f}   {sign} {limit:<6g} {'met' if met else 'MISSED'}", flush=True
-        )
-    save(args.out, results)
-    return 0
+    return measure(wanted, description=__doc__.splitlines()[0], out="out/bench_analysis.json")
 
 
 if __name__ == "__main__":

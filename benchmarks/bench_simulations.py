@@ -6,7 +6,6 @@ where one process does the work, wall time where several do.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import sys
@@ -24,7 +23,7 @@ import numpy as np  # noqa: E402
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from policy_loop import Loop  # noqa: E402
-from timing import minima, save  # noqa: E402
+from timing import Ratio, measure, minima  # noqa: E402
 
 from simulations.engine.controllers import build_controllers  # noqa: E402
 from simulations.engine.run import Chunk, Plan  # noqa: E402
@@ -150,30 +149,14 @@ def default_study_seconds() -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("out/bench_simulations.json"))
-    parser.add_argument("--only", help="a comma-separated list of names")
-    args = parser.parse_args()
-    wanted: dict[str, tuple[Callable[[], float], float, str]] = {
+    wanted: dict[str, Ratio] = {
         "quadratic_over_draws": (engine_over_draws, 1.5, "lower"),
         "policy_over_python_loop": (policy_over_python_loop, 100.0, "higher"),
         "memory_over_horizon": (memory_over_horizon, 1.05, "lower"),
         "two_workers_over_one": (workers_speedup, 1.7, "higher"),
         "default_study_seconds": (default_study_seconds, 120.0, "lower"),
     }
-    results: dict[str, dict[str, object]] = {}
-    for name, (measure, limit, better) in wanted.items():
-        if args.only and name not in args.only.split(","):
-            continue
-        value = measure()
-        met = value <= limit if better == "lower" else value >= limit
-        results[name] = {"ratio": round(value, 3), "limit": limit, "better": better}
-        sign = "<=" if better == "lower" else ">="
-        print(
-            f"{name:<28} {value:8.2f}   {sign} {limit:<6g} {'met' if met else 'MISSED'}", flush=True
-        )
-    save(args.out, results)
-    return 0
+    return measure(wanted, description=__doc__.splitlines()[0], out="out/bench_simulations.json")
 
 
 if __name__ == "__main__":
