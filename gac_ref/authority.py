@@ -60,6 +60,43 @@ class Authority(NamedTuple):
     first_binding_step: int | None
     weak: bool
 
+    def lines(self, config: GACConfig, name: str) -> list[str]:
+        """The report in plain text, with a warning where the estimate hardly moves mu.
+
+        Args:
+            config: What the report is of.
+            name: The configuration's name for a reader.
+
+        Examples:
+            >>> config = GACConfig.released()
+            >>> print(authority(config).lines(config, "released")[1])
+              steady state  mu = 0.0099 raw estimate + 0.9901 prior, while neither a bound \
+(0.05, 0.9) nor the cap acts
+        """
+        prior = f" + {self.prior_weight:.4f} prior" if config.prior != "none" else ""
+        change = f"largest change of mu in a step {self.largest_change:.4g}"
+        cap = f"the cap {config.mu_change_cap:g}"
+        lines = [
+            f"Authority of the noise-aware estimate ({name})",
+            f"  steady state  mu = {self.weight:.4f} raw estimate{prior}, while neither a bound "
+            f"({config.mu_min:g}, {config.mu_max:g}) nor the cap acts",
+            f"  settling      {_steps(self.settling_steps)} after a change of the estimate; "
+            f"{_steps(self.statistics_settling_steps)} for the statistics behind it",
+            f"  change cap    {change}; {cap} can bind, at step {self.first_binding_step} first"
+            if self.cap_can_bind
+            else f"  change cap    {change}; {cap} can never bind",
+        ]
+        if self.weak:
+            lines.append(
+                f"  WARNING       the noise-aware estimate moves mu by {self.weight:.2%} of its "
+                f"own movement (less than {WEAK_AUTHORITY:.0%}): mu is the schedule in all but name"
+            )
+        return lines
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"
+
 
 def authority(config: GACConfig) -> Authority:
     r"""Steady-state weight of the raw estimate, settling times, and whether the cap can bind.

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from gac_ref import __version__
-from gac_ref.authority import WEAK_AUTHORITY, authority
+from gac_ref.authority import authority
 from gac_ref.config import VARIANTS, GACConfig
 from gac_ref.conformance.cli import add_commands
 from gac_ref.errors import GACError, fail
@@ -168,36 +168,8 @@ def _explain(arguments: argparse.Namespace) -> int:
         report = {"config": config.to_dict(), "authority": authority(config)._asdict()}
         print(json.dumps(report, allow_nan=False))
     else:
-        print(*_authority_lines(config, _name(arguments)), sep="\n")
+        print(*authority(config).lines(config, _name(arguments)), sep="\n")
     return 0
-
-
-def _authority_lines(config: GACConfig, name: str) -> list[str]:
-    """The authority report, in plain text."""
-    report = authority(config)
-    prior = f" + {report.prior_weight:.4f} prior" if config.prior != "none" else ""
-    change = f"largest change of mu in a step {report.largest_change:.4g}"
-    cap = f"the cap {config.mu_change_cap:g}"
-    lines = [
-        f"Authority of the noise-aware estimate ({name})",
-        f"  steady state  mu = {report.weight:.4f} raw estimate{prior}, while neither a bound "
-        f"({config.mu_min:g}, {config.mu_max:g}) nor the cap acts",
-        f"  settling      {_steps(report.settling_steps)} after a change of the estimate; "
-        f"{_steps(report.statistics_settling_steps)} for the statistics behind it",
-        f"  change cap    {change}; {cap} can bind, at step {report.first_binding_step} first"
-        if report.cap_can_bind
-        else f"  change cap    {change}; {cap} can never bind",
-    ]
-    if report.weak:
-        lines.append(
-            f"  WARNING       the noise-aware estimate moves mu by {report.weight:.2%} of its own "
-            f"movement (less than {WEAK_AUTHORITY:.0%}): mu is the schedule in all but name"
-        )
-    return lines
-
-
-def _steps(count: int) -> str:
-    return f"{count} step" if count == 1 else f"{count} steps"
 
 
 def _replay(arguments: argparse.Namespace) -> int:
@@ -241,7 +213,8 @@ def _replay(arguments: argparse.Namespace) -> int:
     # Rows are data for another program; everything else goes to people.
     people = sys.stdout if arguments.format == "table" else sys.stderr
     if arguments.format == "table" and summary.steps:
-        print("", *summary.lines(), "", *_authority_lines(config, _name(arguments)), sep="\n")
+        found = authority(config).lines(config, _name(arguments))
+        print("", *summary.lines(), "", *found, sep="\n")
     for note in _notes(reader, config):
         print(printable(note), file=people)
     if plot is not None and summary.steps:
@@ -270,10 +243,9 @@ def _verdict(comparison: Comparison, reader: TraceReader) -> int:
 
 def _config(arguments: argparse.Namespace, reader: TraceReader) -> GACConfig:
     if arguments.variant == "recorded":
-        recorded = reader.meta.get("config")
-        if not isinstance(recorded, dict):
-            fail(f"{reader.path / 'trace.json'}: meta.config is not there; pass another --variant")
-        base = GACConfig.from_dict(recorded)
+        from gac_ref.replay import recorded_config
+
+        base = recorded_config(reader)
     else:
         base = GACConfig.variant(arguments.variant)
     return base.with_settings(arguments.settings)

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from gac_ref.replay.report import QUANTITIES, Comparison, Difference, Summary
 from gac_ref.replay.rows import ReplayRow
-from gac_ref.replay.run import replay
+from gac_ref.replay.run import recorded_config, replay
 
-__all__ = ["QUANTITIES", "Comparison", "Difference", "ReplayRow", "Summary", "replay"]
+__all__ = [
+    "QUANTITIES",
+    "Comparison",
+    "Difference",
+    "ReplayRow",
+    "Summary",
+    "recorded_config",
+    "replay",
+]

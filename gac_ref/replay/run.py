@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 
 from gac_ref.config import GACConfig
 from gac_ref.controller import GACInfo, init, update
-from gac_ref.errors import GACError
+from gac_ref.errors import GACError, fail
 from gac_ref.proxies import Proxies
 from gac_ref.replay.rows import ReplayRow
 from gac_ref.risk import closed_form
 from gac_ref.state import GACState
-from gac_ref.traces import TraceStep
+from gac_ref.traces import TraceReader, TraceStep
 
-__all__ = ["replay"]
+__all__ = ["recorded_config", "replay"]
 
 
 def replay(trace: Iterable[TraceStep], config: GACConfig) -> Iterator[ReplayRow]:
@@ -46,6 +46,22 @@ def replay(trace: Iterable[TraceStep], config: GACConfig) -> Iterator[ReplayRow]
         except GACError as error:
             raise GACError(f"step {recorded.step} of the trace: {error}") from None
         yield _row(config, recorded, state, info)
+
+
+def recorded_config(reader: TraceReader) -> GACConfig:
+    """The choices that a recording says it was made with, its ``meta.config``.
+
+    Raises:
+        GACError: The recording does not say, or a choice is none.
+
+    Examples:
+        >>> recorded_config(TraceReader("simulations/recording/trace")).kl_target
+        0.6
+    """
+    recorded = reader.meta.get("config")
+    if not isinstance(recorded, dict):
+        fail(f"{reader.path / 'trace.json'}: meta.config is not there; pass another --variant")
+    return GACConfig.from_dict(recorded)
 
 
 def _row(config: GACConfig, recorded: TraceStep, state: GACState, info: GACInfo) -> ReplayRow:
