@@ -1,4 +1,4 @@
-# make run    set up, replay the shipped recording, draw out/replay.png
+# make run    set up, replay the recording, check the installed ports, draw the figures: out/report.html
 # make test   set up, lint, type-check, run all tests
 # make simulate  set up, compare the controllers in twelve noise regimes (a minute)
 # make report  set up, answer the questions about the method: out/report/report.html (minutes)
@@ -21,9 +21,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .PHONY: run test lint simulate report figures notebooks docs check-ports check-gpu power mutation bench record study lock clean
 
-run: $(VENV)/.run
-	@mkdir -p out
-	@$(BIN)/python -m gac_ref replay $(TRACE) --variant recorded --compare --plot out/replay.png
+run: $(VENV)/.figures
+	@$(BIN)/python -m overview $(TRACE)
 
 test: $(VENV)/.dev lint
 	@$(BIN)/python -m pytest -n 2 -q
