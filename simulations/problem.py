@@ -22,7 +22,7 @@ from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray
 from gac_ref.baselines import Signals
 
-__all__ = ["Problem", "Sample", "Statistics", "Truth"]
+__all__ = ["Problem", "Redrawing", "Sample", "Statistics", "Truth"]
 
 
 class Truth(NamedTuple):
@@ -142,3 +142,14 @@ class Problem(Protocol):
 
     def outcomes(self, theta: FloatArray, step: int) -> dict[str, FloatArray]:
         """Named outcomes, each [...]: e.g. loss, distance, reward, kl, entropy."""
+
+
+@runtime_checkable
+class Redrawing(Protocol):
+    """A problem that can also draw into the arrays of an earlier draw.
+
+    The engine then has the blocks of a tile fill their places in one draw, and joins nothing.
+    """
+
+    def redraw(self, draw: Any, rng: np.random.Generator, step: int) -> None:
+        """The same numbers as `draw` gives for as many seeds, into the arrays of `draw`."""

@@ -135,6 +135,8 @@ class Chunk:
         )
         self._names = {name for c in plan.controllers for name in uses(c.rule)}
         self._coins = "uniform" in self._names
+        # Proxies count where they are due: among the wanted statistics.
+        self._reads = bool(self._names - {"proxies"})
         self._frozen: BoolArray | None = None
         self._checked = False
 
@@ -157,16 +159,21 @@ class Chunk:
         wanted = wanted_statistics(
             self.plan.controllers, self.states, step, tokens=self.plan.problem.tokens
         )
-        found = [tile.sample(step, wanted, self._names) for tile in self.tiles]
-        samples = [sample for sample, _ in found]
-        parts = [statistics for _, statistics in found if statistics is not None]
-        rate = settings.rate(step)
-        mu = self._weights(samples, separated(wanted, parts) if parts else None, rate)
+        rate, measured = settings.rate(step), step % settings.measure_every == 0
+        observed = (tile.sample(step, wanted, self._names) for tile in self.tiles)
+        if wanted or measured or self._reads:
+            found = list(observed)
+            parts = [statistics for _, statistics in found if statistics is not None]
+            statistics = separated(wanted, parts) if parts else None
+            mu = self._weights([sample for sample, _ in found], statistics, rate)
+        else:  # The weights look at no sample: each tile's is taken, and used up, in the cache.
+            found = observed
+            mu = self._weights([], {}, rate)
         self.tally.weigh(mu, self._frozen)
-        if step % settings.measure_every == 0:
+        if measured:
             self._measure(mu)
         frozen, diverged = self._frozen, False
-        for tile, place, sample in zip(self.tiles, self._places, samples, strict=True):
+        for tile, place, (sample, _) in zip(self.tiles, self._places, found, strict=True):
             still = None if frozen is None else frozen[:, place]
             bad = tile.descend(sample, mu[:, place], rate, still)
             if bad is not None:

@@ -16,8 +16,8 @@ from gac_ref.baselines import Signals
 from gac_ref.proxies import Proxies
 from simulations.engine.observe import PER_PROMPT, inner
 from simulations.engine.statistics import Wanted, taken
-from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds
-from simulations.problem import Problem, Sample, Truth
+from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds, some_seeds
+from simulations.problem import Problem, Redrawing, Sample, Truth
 
 __all__ = ["LIMIT", "Tile", "joined_signals"]
 
@@ -49,7 +49,6 @@ class Tile:
     ) -> None:
         self.problem, self.seeds = problem, seeds
         self.streams = BlockStreams(root, blocks)
-        self._whole = seeds == BLOCK * len(blocks)
         start = [problem.start(rng, BLOCK) for rng in self.streams.generators["start"]]
         self.theta0: FloatArray = np.array(concatenate(start)[:seeds], dtype=np.float64)
         # Order "C": a plain copy would keep the broadcast axis innermost, which is slow, and makes
@@ -59,6 +58,7 @@ class Tile:
         self._move = scratch[: self.theta.size].reshape(shape)
         self._truth: Truth | None = None
         self._draw: Any = None
+        self._parts: list[Any] = []  # of the draw, block by block, where it is drawn in place
 
     def sample(
         self, step: int, wanted: Sequence[Wanted], names: Collection[str]
@@ -68,15 +68,24 @@ class Tile:
         Here and now, while what they come from is in cache; it is not kept.
         """
         self._truth = None
-        draw = concatenate(
-            [self.problem.draw(rng, BLOCK, step) for rng in self.streams.generators["draw"]]
-        )
-        if not self._whole:
-            draw = first_seeds(draw, self.seeds)
-        self._draw = draw
-        sample = self.problem.sample(self.theta, step, draw)
+        self._draw_step(step)
+        sample = self.problem.sample(self.theta, step, self._draw)
         signals = sample.signals if sample.on_demand is None else sample.on_demand(names)
         return Sample(sample.grad_s, sample.grad_r, signals), taken(sample, wanted)
+
+    def _draw_step(self, step: int) -> None:
+        """Draw for whole blocks, and keep the seeds that are wanted."""
+        problem, generators = self.problem, self.streams.generators["draw"]
+        if self._parts:
+            assert isinstance(problem, Redrawing)
+            for part, rng in zip(self._parts, generators, strict=True):
+                problem.redraw(part, rng, step)
+            return
+        whole = concatenate([problem.draw(rng, BLOCK, step) for rng in generators])
+        self._draw = first_seeds(whole, self.seeds)
+        if isinstance(problem, Redrawing):
+            places = range(0, BLOCK * len(generators), BLOCK)
+            self._parts = [some_seeds(whole, slice(first, first + BLOCK)) for first in places]
 
     def coins(self) -> FloatArray:
         """This step's uniform numbers for controllers that flip coins, [t]."""
@@ -129,6 +138,8 @@ class Tile:
 
 def joined_signals(samples: Sequence[Sample]) -> Signals:
     """The signals of several tiles as one, joined along the seeds."""
+    if not samples:
+        return Signals()
     if len(samples) == 1:
         return samples[0].signals
     out: dict[str, Any] = {}

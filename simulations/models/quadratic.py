@@ -24,7 +24,6 @@ from gac_ref.errors import fail
 from simulations.models._checks import (
     CONDITION_MAX,
     choice,
-    constant,
     draw_matches,
     finite,
     point,
@@ -32,7 +31,11 @@ from simulations.models._checks import (
     whole,
 )
 from simulations.models.quadratic_bowls import Bowls, Row, bowls, distance2, dot
-from simulations.models.quadratic_noise import QuadraticDraw, gaussian_pair, noise_estimates
+from simulations.models.quadratic_noise import (
+    QuadraticDraw,
+    fill_gaussian_pair,
+    noise_estimates,
+)
 from simulations.problem import Sample, Truth
 
 __all__ = ["Quadratic"]
@@ -265,17 +268,26 @@ class Quadratic:
 
     def draw(self, rng: np.random.Generator, n: int, step: int) -> QuadraticDraw:
         """The noise of one step for n seeds, and the estimates of its size where asked for."""
-        e = gaussian_pair(rng, n, self._noise_scale, self.correlation)
-        if self.proxy == "exact":
-            return QuadraticDraw(e[0], e[1])
+        vectors, numbers = 2, 3 if self.proxy == "estimated" else 0
+        shapes = [(n, self.dimension)] * vectors + [(n,)] * numbers
+        draw = QuadraticDraw(*map(np.empty, shapes))
+        self.redraw(draw, rng, step)
+        return draw
+
+    def redraw(self, draw: QuadraticDraw, rng: np.random.Generator, step: int) -> None:
+        """The same numbers as `draw` for as many seeds, into its arrays."""
+        scales = (
+            math.sqrt(self.sigma_s2 / self.dimension),
+            math.sqrt(self.sigma_r2 / self.dimension),
+        )
+        fill_gaussian_pair(rng, draw.noise_s, draw.noise_r, scales, self.correlation)
+        if draw.kappa is None:
+            return
         sizes = math.sqrt(self.sigma_s2), math.sqrt(self.sigma_r2)
         degrees = (self.samples_s - 1) * self.dimension, (self.samples_r - 1) * self.dimension
-        return QuadraticDraw(e[0], e[1], *noise_estimates(rng, n, sizes, self.correlation, degrees))
-
-    @cached_property
-    def _noise_scale(self) -> FloatArray:
-        scale = np.sqrt(np.array([self.sigma_s2, self.sigma_r2]) / self.dimension)
-        return constant(np.repeat(scale[:, None, None], self.dimension, axis=-1))
+        found = noise_estimates(rng, len(draw.kappa), sizes, self.correlation, degrees)
+        for kept, new in zip(draw[2:], found, strict=True):
+            np.copyto(kept, new)
 
     def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
         """Exact values at theta [..., d]."""
