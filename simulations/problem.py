@@ -22,7 +22,7 @@ from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray
 from gac_ref.baselines import Signals
 
-__all__ = ["Problem", "Redrawing", "Sample", "Statistics", "Truth"]
+__all__ = ["InPlace", "Problem", "Sample", "Statistics", "Truth"]
 
 
 class Truth(NamedTuple):
@@ -145,11 +145,18 @@ class Problem(Protocol):
 
 
 @runtime_checkable
-class Redrawing(Protocol):
-    """A problem that can also draw into the arrays of an earlier draw.
+class InPlace(Protocol):
+    """A problem that can also write into arrays that it is given.
 
-    The engine then has the blocks of a tile fill their places in one draw, and joins nothing.
+    The engine then has all blocks of a tile draw into one array, and reuses one pair of gradients
+    for all tiles where nothing else of a sample is read: memory that is written again while it is
+    in cache costs a fraction of fresh memory.
     """
 
     def redraw(self, draw: Any, rng: np.random.Generator, step: int) -> None:
         """The same numbers as `draw` gives for as many seeds, into the arrays of `draw`."""
+
+    def gradients(
+        self, theta: FloatArray, step: int, draw: Any, grad_s: FloatArray, grad_r: FloatArray
+    ) -> None:
+        """The gradients of `sample`, into C-contiguous arrays of theta's shape."""

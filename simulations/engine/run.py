@@ -12,7 +12,7 @@ chunks changes speed and memory, and not one bit of the results.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,8 +35,8 @@ from simulations.problem import Problem, Sample
 
 __all__ = ["Chunk", "Plan"]
 
-TILE_ELEMENTS = 20_480
-"""Parameters in a tile, about: arrays of 160 KiB. Smaller ones fit the second-level cache better,
+TILE_ELEMENTS = 40_960
+"""Parameters in a tile, about: arrays of 320 KiB. Smaller ones fit the second-level cache better,
 and lose more to the cost of the calls."""
 
 TILE_TRAJECTORIES = 256
@@ -114,7 +114,7 @@ class Chunk:
         width = max(fewest, TILE_ELEMENTS // (count * BLOCK * plan.problem.dimension))
         self.tiles: list[Tile] = []
         self._places: list[slice] = []  # of each tile on the axis of the seeds
-        scratch = np.empty(count * min(width * BLOCK, n) * plan.problem.dimension)
+        scratch = np.empty((2, count * min(width * BLOCK, n) * plan.problem.dimension))
         for first in range(0, len(blocks), width):
             part, sizes = blocks[first : first + width], self.sizes[first : first + width]
             seeds = sum(sizes)
@@ -160,22 +160,23 @@ class Chunk:
             self.plan.controllers, self.states, step, tokens=self.plan.problem.tokens
         )
         rate, measured = settings.rate(step), step % settings.measure_every == 0
-        observed = (tile.sample(step, wanted, self._names) for tile in self.tiles)
+        gradients: Iterable[tuple[FloatArray, FloatArray]]
         if wanted or measured or self._reads:
-            found = list(observed)
+            found = [tile.sample(step, wanted, self._names) for tile in self.tiles]
+            samples = [sample for sample, _ in found]
             parts = [statistics for _, statistics in found if statistics is not None]
-            statistics = separated(wanted, parts) if parts else None
-            mu = self._weights([sample for sample, _ in found], statistics, rate)
-        else:  # The weights look at no sample: each tile's is taken, and used up, in the cache.
-            found = observed
+            mu = self._weights(samples, separated(wanted, parts) if parts else None, rate)
+            gradients = [sample[:2] for sample in samples]
+        else:  # Nothing looks at the gradients but the move: each tile's are used up in the cache.
             mu = self._weights([], {}, rate)
+            gradients = (tile.gradients(step) for tile in self.tiles)
         self.tally.weigh(mu, self._frozen)
         if measured:
             self._measure(mu)
         frozen, diverged = self._frozen, False
-        for tile, place, (sample, _) in zip(self.tiles, self._places, found, strict=True):
+        for tile, place, pair in zip(self.tiles, self._places, gradients, strict=True):
             still = None if frozen is None else frozen[:, place]
-            bad = tile.descend(sample, mu[:, place], rate, still)
+            bad = tile.descend(pair, mu[:, place], rate, still)
             if bad is not None:
                 self.tally.arrays["diverged"][:, place] |= bad
                 diverged = True

@@ -17,7 +17,7 @@ from gac_ref.proxies import Proxies
 from simulations.engine.observe import PER_PROMPT, inner
 from simulations.engine.statistics import Wanted, taken
 from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds, some_seeds
-from simulations.problem import Problem, Redrawing, Sample, Truth
+from simulations.problem import InPlace, Problem, Sample, Truth
 
 __all__ = ["LIMIT", "Tile", "joined_signals"]
 
@@ -35,7 +35,8 @@ class Tile:
         blocks: Numbers of the blocks.
         seeds: t, how many of their seeds are wanted.
         controllers: C.
-        scratch: At least C t d numbers, which tiles may share: nothing in them outlives a call.
+        scratch: Two rows of at least C t d numbers, which tiles may share: nothing in them is
+            needed any more when another tile is asked for its gradients, or to move.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Tile:
         # the order of later sums depend on the number of controllers.
         shape = (controllers, *self.theta0.shape)
         self.theta: FloatArray = np.array(np.broadcast_to(self.theta0, shape), order="C")
-        self._move = scratch[: self.theta.size].reshape(shape)
+        self._scratch = tuple(row[: self.theta.size].reshape(shape) for row in scratch)
         self._truth: Truth | None = None
         self._draw: Any = None
         self._parts: list[Any] = []  # of the draw, block by block, where it is drawn in place
@@ -73,17 +74,31 @@ class Tile:
         signals = sample.signals if sample.on_demand is None else sample.on_demand(names)
         return Sample(sample.grad_s, sample.grad_r, signals), taken(sample, wanted)
 
+    def gradients(self, step: int) -> tuple[FloatArray, FloatArray]:
+        """Draw this step's random numbers; the sampled gradients of both branches alone.
+
+        They are made to be used up by `descend`, before anything else.
+        """
+        self._truth = None
+        self._draw_step(step)
+        if not isinstance(self.problem, InPlace):
+            sample = self.problem.sample(self.theta, step, self._draw)
+            return sample.grad_s, sample.grad_r
+        grad_s, grad_r = self._scratch
+        self.problem.gradients(self.theta, step, self._draw, grad_s, grad_r)
+        return grad_s, grad_r
+
     def _draw_step(self, step: int) -> None:
         """Draw for whole blocks, and keep the seeds that are wanted."""
         problem, generators = self.problem, self.streams.generators["draw"]
         if self._parts:
-            assert isinstance(problem, Redrawing)
+            assert isinstance(problem, InPlace)
             for part, rng in zip(self._parts, generators, strict=True):
                 problem.redraw(part, rng, step)
             return
         whole = concatenate([problem.draw(rng, BLOCK, step) for rng in generators])
         self._draw = first_seeds(whole, self.seeds)
-        if isinstance(problem, Redrawing):
+        if isinstance(problem, InPlace):
             places = range(0, BLOCK * len(generators), BLOCK)
             self._parts = [some_seeds(whole, slice(first, first + BLOCK)) for first in places]
 
@@ -115,14 +130,18 @@ class Tile:
         return 0.5 * inner(away, away)
 
     def descend(
-        self, sample: Sample, mu: FloatArray, rate: float, frozen: BoolArray | None
+        self,
+        gradients: tuple[FloatArray, FloatArray],
+        mu: FloatArray,
+        rate: float,
+        frozen: BoolArray | None,
     ) -> BoolArray | None:
         """Move theta in place; returns where it left the limit, [C, t], or None for nowhere."""
-        move = self._move
+        (grad_s, grad_r), move = gradients, self._scratch[0]  # which may hold grad_s
         with np.errstate(over="ignore", invalid="ignore"):
-            np.subtract(sample.grad_s, sample.grad_r, out=move)
+            np.subtract(grad_s, grad_r, out=move)
             move *= mu[..., None]
-            move += sample.grad_r
+            move += grad_r
             move *= rate
             if frozen is not None:
                 move[frozen] = 0.0

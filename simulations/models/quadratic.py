@@ -292,7 +292,7 @@ class Quadratic:
     def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
         """Exact values at theta [..., d]."""
         theta = point(self, theta)
-        g_s, g_r = self._bowls.gradients(theta)
+        g_s, g_r = self._bowls.gradient_s(theta), self._bowls.gradient_r(theta)
         lead = theta.shape[:-1]
         return Truth(
             g_s=g_s,
@@ -309,14 +309,8 @@ class Quadratic:
         """Noisy gradients and proxies at theta [..., n, d]."""
         theta = point(self, theta)
         draw_matches(self, theta, len(draw.noise_s))
-        grad_s, grad_r = self._bowls.gradients(theta)
-        for gradient, bias, noise in (
-            (grad_s, self.bias_s, draw.noise_s),
-            (grad_r, self.bias_r, draw.noise_r),
-        ):
-            if bias:
-                gradient += bias / math.sqrt(self.dimension)
-            gradient += noise
+        grad_s, grad_r = np.empty(theta.shape), np.empty(theta.shape)
+        self.gradients(theta, step, draw, grad_s, grad_r)
         if self.proxy == "estimated" and draw.kappa is None:
             fail("Quadratic: the draw has no estimates; pass one that this problem has drawn")
 
@@ -325,8 +319,9 @@ class Quadratic:
                 return values if controllers is None else values[list(controllers)]
 
             if self.proxy == "exact":
-                delta_g2 = distance2(*self._bowls.gradients(of(theta)))
-                return Proxies(self.sigma_s2, self.sigma_r2, delta_g2)
+                here = of(theta)
+                g_s, g_r = self._bowls.gradient_s(here), self._bowls.gradient_r(here)
+                return Proxies(self.sigma_s2, self.sigma_r2, distance2(g_s, g_r))
             assert draw.sigma_s2 is not None
             assert draw.sigma_r2 is not None
             assert draw.kappa is not None
@@ -336,12 +331,30 @@ class Quadratic:
 
         return Sample(grad_s, grad_r, Signals(), statistics)
 
+    def gradients(
+        self,
+        theta: FloatArray,
+        step: int,
+        draw: QuadraticDraw,
+        grad_s: FloatArray,
+        grad_r: FloatArray,
+    ) -> None:
+        """The gradients of `sample` at theta [..., n, d], into C-contiguous arrays of its shape."""
+        for gradient, exact, bias, noise in (
+            (grad_s, self._bowls.gradient_s, self.bias_s, draw.noise_s),
+            (grad_r, self._bowls.gradient_r, self.bias_r, draw.noise_r),
+        ):
+            exact(theta, out=gradient)
+            if bias:
+                gradient += bias / math.sqrt(self.dimension)
+            gradient += noise
+
     def outcomes(self, theta: FloatArray, step: int) -> dict[str, FloatArray]:
         """Target loss, the two losses, and the distance from the target's minimum."""
         theta = point(self, theta)
         from_s, from_r = self._bowls.from_s(theta), self._bowls.from_r(theta)
-        loss_s = 0.5 * dot(from_s, self._bowls.times_s(from_s.copy()))
-        loss_r = 0.5 * dot(from_r, self._bowls.times_r(from_r.copy()))
+        loss_s = 0.5 * dot(from_s, self._bowls.times_s(from_s))
+        loss_r = 0.5 * dot(from_r, self._bowls.times_r(from_r))
         from_optimum = self._optimum(np.subtract, theta)
         return {
             "loss": self.alpha * loss_s + (1.0 - self.alpha) * loss_r,
