@@ -148,13 +148,16 @@ class Problem(Protocol):
 class InPlace(Protocol):
     """A problem that can also write into arrays that it is given.
 
-    The engine then has all blocks of a tile draw into one array, and reuses one pair of gradients
-    for all tiles where nothing else of a sample is read: memory that is written again while it is
-    in cache costs a fraction of fresh memory.
+    The engine then has all blocks of a tile draw into one array, and all tiles use one pair of
+    gradients where nothing else of a sample is read: memory that is written again while it is in
+    cache costs a fraction of fresh memory.
     """
 
-    def redraw(self, draw: Any, rng: np.random.Generator, step: int) -> None:
-        """The same numbers as `draw` gives for as many seeds, into the arrays of `draw`."""
+    def redraw(self, draw: Any, rngs: Sequence[np.random.Generator], step: int) -> None:
+        """Equal shares of the seeds, one a generator, into the arrays of `draw`.
+
+        Each share has the numbers that `draw` would have given from its generator.
+        """
 
     def gradients(
         self, theta: FloatArray, step: int, draw: Any, grad_s: FloatArray, grad_r: FloatArray

@@ -15,7 +15,7 @@ import numpy as np
 
 from gac_ref._typing import AnyArray
 
-__all__ = ["BLOCK", "USES", "BlockStreams", "concatenate", "first_seeds", "some_seeds"]
+__all__ = ["BLOCK", "USES", "BlockStreams", "concatenate", "first_seeds"]
 
 BLOCK = 64
 """Seeds in a block: wide enough to hide the cost of a call, narrow enough to share out."""
@@ -115,14 +115,9 @@ def first_seeds(draw: Any, n: int) -> Any:
         >>> first_seeds((np.zeros((4, 2)), None), 3)[0].shape
         (3, 2)
     """
-    return some_seeds(draw, slice(n))
-
-
-def some_seeds(draw: Any, places: slice) -> Any:
-    """A draw of the seeds at these places: views of its arrays, any nesting kept."""
     if isinstance(draw, dict):
-        return {key: some_seeds(value, places) for key, value in draw.items()}
+        return {key: first_seeds(value, n) for key, value in draw.items()}
     if isinstance(draw, tuple):
-        fields = [some_seeds(value, places) for value in draw]
+        fields = [first_seeds(value, n) for value in draw]
         return type(draw)(*fields) if hasattr(draw, "_fields") else tuple(fields)
-    return draw[places] if isinstance(draw, np.ndarray) and draw.ndim else draw
+    return draw[:n] if isinstance(draw, np.ndarray) and draw.ndim else draw

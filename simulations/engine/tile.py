@@ -16,7 +16,7 @@ from gac_ref.baselines import Signals
 from gac_ref.proxies import Proxies
 from simulations.engine.observe import PER_PROMPT, inner
 from simulations.engine.statistics import Wanted, taken
-from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds, some_seeds
+from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds
 from simulations.problem import InPlace, Problem, Sample, Truth
 
 __all__ = ["LIMIT", "Tile", "joined_signals"]
@@ -58,8 +58,8 @@ class Tile:
         self.theta: FloatArray = np.array(np.broadcast_to(self.theta0, shape), order="C")
         self._scratch = tuple(row[: self.theta.size].reshape(shape) for row in scratch)
         self._truth: Truth | None = None
-        self._draw: Any = None
-        self._parts: list[Any] = []  # of the draw, block by block, where it is drawn in place
+        self._whole_draw: Any = None  # of whole blocks
+        self._draw: Any = None  # of the seeds that are wanted
 
     def sample(
         self, step: int, wanted: Sequence[Wanted], names: Collection[str]
@@ -89,18 +89,12 @@ class Tile:
         return grad_s, grad_r
 
     def _draw_step(self, step: int) -> None:
-        """Draw for whole blocks, and keep the seeds that are wanted."""
-        problem, generators = self.problem, self.streams.generators["draw"]
-        if self._parts:
-            assert isinstance(problem, InPlace)
-            for part, rng in zip(self._parts, generators, strict=True):
-                problem.redraw(part, rng, step)
+        problem, rngs = self.problem, self.streams.generators["draw"]
+        if self._whole_draw is not None and isinstance(problem, InPlace):
+            problem.redraw(self._whole_draw, rngs, step)
             return
-        whole = concatenate([problem.draw(rng, BLOCK, step) for rng in generators])
-        self._draw = first_seeds(whole, self.seeds)
-        if isinstance(problem, InPlace):
-            places = range(0, BLOCK * len(generators), BLOCK)
-            self._parts = [some_seeds(whole, slice(first, first + BLOCK)) for first in places]
+        self._whole_draw = concatenate([problem.draw(rng, BLOCK, step) for rng in rngs])
+        self._draw = first_seeds(self._whole_draw, self.seeds)
 
     def coins(self) -> FloatArray:
         """This step's uniform numbers for controllers that flip coins, [t]."""

@@ -271,23 +271,27 @@ class Quadratic:
         vectors, numbers = 2, 3 if self.proxy == "estimated" else 0
         shapes = [(n, self.dimension)] * vectors + [(n,)] * numbers
         draw = QuadraticDraw(*map(np.empty, shapes))
-        self.redraw(draw, rng, step)
+        self.redraw(draw, [rng], step)
         return draw
 
-    def redraw(self, draw: QuadraticDraw, rng: np.random.Generator, step: int) -> None:
-        """The same numbers as `draw` for as many seeds, into its arrays."""
+    def redraw(
+        self, draw: QuadraticDraw, rngs: Sequence[np.random.Generator], step: int
+    ) -> None:
+        """Equal shares of the seeds, one a generator, into the arrays of `draw`."""
         scales = (
             math.sqrt(self.sigma_s2 / self.dimension),
             math.sqrt(self.sigma_r2 / self.dimension),
         )
-        fill_gaussian_pair(rng, draw.noise_s, draw.noise_r, scales, self.correlation)
+        fill_gaussian_pair(rngs, draw.noise_s, draw.noise_r, scales, self.correlation)
         if draw.kappa is None:
             return
         sizes = math.sqrt(self.sigma_s2), math.sqrt(self.sigma_r2)
         degrees = (self.samples_s - 1) * self.dimension, (self.samples_r - 1) * self.dimension
-        found = noise_estimates(rng, len(draw.kappa), sizes, self.correlation, degrees)
-        for kept, new in zip(draw[2:], found, strict=True):
-            np.copyto(kept, new)
+        share = len(draw.kappa) // len(rngs)
+        for index, rng in enumerate(rngs):
+            found = noise_estimates(rng, share, sizes, self.correlation, degrees)
+            for kept, new in zip(draw[2:], found, strict=True):
+                kept[index * share : (index + 1) * share] = new
 
     def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
         """Exact values at theta [..., d]."""

@@ -7,6 +7,7 @@ Isotropic: :math:`E e_k e_k^\top = (\sigma_k^2 / d) I` and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,16 +41,17 @@ class QuadraticDraw(NamedTuple):
 
 
 def fill_gaussian_pair(
-    rng: np.random.Generator,
+    rngs: Sequence[np.random.Generator],
     noise_s: FloatArray,
     noise_r: FloatArray,
     scales: tuple[float, float],
     correlation: float,
 ) -> None:
-    """Draw the noise of both branches into two C-contiguous arrays of one shape.
+    """Draw the noise of both branches into two C-contiguous arrays [n, d].
 
     Args:
-        rng: Generator; as many normals are taken as the arrays hold, whatever the parameters.
+        rngs: Generators, each of an equal share of the seeds; as many normals are taken as the
+            arrays hold, whatever the parameters.
         noise_s: Where that of the SFT branch goes.
         noise_r: Where that of the RL branch goes.
         scales: Standard deviations of a component (SFT, RL).
@@ -57,12 +59,14 @@ def fill_gaussian_pair(
 
     Examples:
         >>> s, r = np.empty((2, 5, 3))
-        >>> fill_gaussian_pair(np.random.default_rng(0), s, r, (1.0, 2.0), 1.0)
+        >>> fill_gaussian_pair([np.random.default_rng(0)], s, r, (1.0, 2.0), 1.0)
         >>> bool((r == 2.0 * s).all())
         True
     """
-    rng.standard_normal(out=noise_s)
-    rng.standard_normal(out=noise_r)
+    shares = (len(rngs), -1)
+    for rng, s, r in zip(rngs, noise_s.reshape(shares), noise_r.reshape(shares), strict=True):
+        rng.standard_normal(out=s)
+        rng.standard_normal(out=r)
     if correlation != 0.0:
         noise_r *= math.sqrt((1.0 - correlation) * (1.0 + correlation))
         noise_r += correlation * noise_s
