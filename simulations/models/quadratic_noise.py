@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gac_ref._typing import FloatArray
+from gac_ref._typing import ArrayLike, FloatArray
 
 __all__ = ["QuadraticDraw", "fill_gaussian_pair", "noise_estimates"]
 
@@ -44,7 +44,7 @@ def fill_gaussian_pair(
     rngs: Sequence[np.random.Generator],
     noise_s: FloatArray,
     noise_r: FloatArray,
-    scales: tuple[float, float],
+    scales: tuple[ArrayLike, ArrayLike],
     correlation: float,
 ) -> None:
     """Draw the noise of both branches into two C-contiguous arrays [n, d].
@@ -63,10 +63,11 @@ def fill_gaussian_pair(
         >>> bool((r == 2.0 * s).all())
         True
     """
-    shares = (len(rngs), -1)
-    for rng, s, r in zip(rngs, noise_s.reshape(shares), noise_r.reshape(shares), strict=True):
-        rng.standard_normal(out=s)
-        rng.standard_normal(out=r)
+    share = len(noise_s) // len(rngs)
+    for index, rng in enumerate(rngs):
+        mine = slice(index * share, (index + 1) * share)
+        rng.standard_normal(out=noise_s[mine])
+        rng.standard_normal(out=noise_r[mine])
     if correlation != 0.0:
         noise_r *= math.sqrt((1.0 - correlation) * (1.0 + correlation))
         noise_r += correlation * noise_s
