@@ -148,9 +148,8 @@ class Problem(Protocol):
 class InPlace(Protocol):
     """A problem that can also write into arrays that it is given.
 
-    The engine then has all blocks of a tile draw into one array, and all tiles use one pair of
-    gradients where nothing else of a sample is read: memory that is written again while it is in
-    cache costs a fraction of fresh memory.
+    Memory that is written again while it is in cache costs a fraction of fresh memory: the engine
+    has all blocks of a tile draw into one array, and uses the same gradients step after step.
     """
 
     def redraw(self, draw: Any, rngs: Sequence[np.random.Generator], step: int) -> None:
@@ -159,7 +158,11 @@ class InPlace(Protocol):
         Each share has the numbers that `draw` would have given from its generator.
         """
 
-    def gradients(
-        self, theta: FloatArray, step: int, draw: Any, grad_s: FloatArray, grad_r: FloatArray
-    ) -> None:
-        """The gradients of `sample`, into C-contiguous arrays of theta's shape."""
+    def sample(
+        self,
+        theta: FloatArray,
+        step: int,
+        draw: Any,
+        out: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Sample:
+        """As `Problem.sample`, the gradients in `out`, two C-contiguous arrays of theta's shape."""

@@ -30,7 +30,7 @@ from simulations.engine.outcomes import Tally, risk_and_regret
 from simulations.engine.settings import RunSettings
 from simulations.engine.statistics import NOT_DUE, separated, wanted_statistics
 from simulations.engine.streams import BLOCK
-from simulations.engine.tile import Tile, joined_signals
+from simulations.engine.tile import Gradients, Tile, joined_signals
 from simulations.problem import Problem, Sample
 
 __all__ = ["Chunk", "Plan"]
@@ -160,7 +160,7 @@ class Chunk:
             self.plan.controllers, self.states, step, tokens=self.plan.problem.tokens
         )
         rate, measured = settings.rate(step), step % settings.measure_every == 0
-        gradients: Iterable[tuple[FloatArray, FloatArray]]
+        gradients: Iterable[Gradients]
         if wanted or measured or self._reads:
             found = [tile.sample(step, wanted, self._names) for tile in self.tiles]
             samples = [sample for sample, _ in found]

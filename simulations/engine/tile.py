@@ -19,11 +19,15 @@ from simulations.engine.statistics import Wanted, taken
 from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds
 from simulations.problem import InPlace, Problem, Sample, Truth
 
-__all__ = ["LIMIT", "Tile", "joined_signals"]
+__all__ = ["LIMIT", "Gradients", "Tile", "joined_signals"]
 
 LIMIT = 1e9
 """A trajectory with a parameter beyond this has diverged: it is frozen there and flagged. Its
 squares stay far from overflow, so that it disturbs no sum of the others."""
+
+
+Gradients = tuple[FloatArray, FloatArray]
+"""Sampled gradients of both branches, SFT and RL, [C, t, d] each."""
 
 
 class Tile:
@@ -35,8 +39,8 @@ class Tile:
         blocks: Numbers of the blocks.
         seeds: t, how many of their seeds are wanted.
         controllers: C.
-        scratch: Two rows of at least C t d numbers, which tiles may share: nothing in them is
-            needed any more when another tile is asked for its gradients, or to move.
+        scratch: Two rows of at least C t d numbers, which tiles share: what a tile leaves there is
+            used up before the next one is asked for anything.
     """
 
     def __init__(
@@ -56,8 +60,9 @@ class Tile:
         # the order of later sums depend on the number of controllers.
         shape = (controllers, *self.theta0.shape)
         self.theta: FloatArray = np.array(np.broadcast_to(self.theta0, shape), order="C")
-        self._scratch = tuple(row[: self.theta.size].reshape(shape) for row in scratch)
-        self._truth: Truth | None = None
+        one, two = (row[: self.theta.size].reshape(shape) for row in scratch)
+        self._shared: Gradients = one, two
+        self._own: Gradients | None = None
         self._whole_draw: Any = None  # of whole blocks
         self._draw: Any = None  # of the seeds that are wanted
 
@@ -68,25 +73,21 @@ class Tile:
 
         Here and now, while what they come from is in cache; it is not kept.
         """
-        self._truth = None
-        self._draw_step(step)
-        sample = self.problem.sample(self.theta, step, self._draw)
+        if isinstance(self.problem, InPlace) and self._own is None:
+            self._own = np.empty(self.theta.shape), np.empty(self.theta.shape)
+        sample = self._observe(step, self._own)
         signals = sample.signals if sample.on_demand is None else sample.on_demand(names)
         return Sample(sample.grad_s, sample.grad_r, signals), taken(sample, wanted)
 
-    def gradients(self, step: int) -> tuple[FloatArray, FloatArray]:
-        """Draw this step's random numbers; the sampled gradients of both branches alone.
+    def gradients(self, step: int) -> Gradients:
+        """Draw this step's random numbers; the sampled gradients alone, for `descend` at once."""
+        return self._observe(step, self._shared)[:2]
 
-        They are made to be used up by `descend`, before anything else.
-        """
-        self._truth = None
+    def _observe(self, step: int, out: Gradients | None) -> Sample:
         self._draw_step(step)
-        if not isinstance(self.problem, InPlace):
-            sample = self.problem.sample(self.theta, step, self._draw)
-            return sample.grad_s, sample.grad_r
-        grad_s, grad_r = self._scratch
-        self.problem.gradients(self.theta, step, self._draw, grad_s, grad_r)
-        return grad_s, grad_r
+        if isinstance(self.problem, InPlace):
+            return self.problem.sample(self.theta, step, self._draw, out)
+        return self.problem.sample(self.theta, step, self._draw)
 
     def _draw_step(self, step: int) -> None:
         problem, rngs = self.problem, self.streams.generators["draw"]
@@ -103,10 +104,8 @@ class Tile:
         return coins
 
     def truth(self, step: int) -> Truth:
-        """Exact values for every controller, computed once a step."""
-        if self._truth is None:
-            self._truth = self.problem.truth(self.theta, step, self._draw)
-        return self._truth
+        """Exact values for every controller."""
+        return self.problem.truth(self.theta, step, self._draw)
 
     def truth_of(self, c: int, step: int) -> Truth:
         """Exact values for one controller: the same bits as its part of the whole."""
@@ -125,13 +124,13 @@ class Tile:
 
     def descend(
         self,
-        gradients: tuple[FloatArray, FloatArray],
+        gradients: Gradients,
         mu: FloatArray,
         rate: float,
         frozen: BoolArray | None,
     ) -> BoolArray | None:
         """Move theta in place; returns where it left the limit, [C, t], or None for nowhere."""
-        (grad_s, grad_r), move = gradients, self._scratch[0]  # which may hold grad_s
+        (grad_s, grad_r), move = gradients, self._shared[0]  # which may be grad_s itself
         with np.errstate(over="ignore", invalid="ignore"):
             np.subtract(grad_s, grad_r, out=move)
             move *= mu[..., None]

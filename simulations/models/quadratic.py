@@ -289,6 +289,7 @@ class Quadratic:
         for index, rng in enumerate(rngs):
             found = noise_estimates(rng, share, sizes, self.correlation, degrees)
             for kept, new in zip(draw[2:], found, strict=True):
+                assert kept is not None
                 kept[index * share : (index + 1) * share] = new
 
     @cached_property
@@ -313,12 +314,25 @@ class Quadratic:
             bias_r=self.bias_vector_r if self.bias_r else 0.0,
         )
 
-    def sample(self, theta: FloatArray, step: int, draw: QuadraticDraw) -> Sample:
-        """Noisy gradients and proxies at theta [..., n, d]."""
+    def sample(
+        self,
+        theta: FloatArray,
+        step: int,
+        draw: QuadraticDraw,
+        out: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Sample:
+        """Noisy gradients and proxies at theta [..., n, d]; the gradients in `out` where given."""
         theta = point(self, theta)
         draw_matches(self, theta, len(draw.noise_s))
-        grad_s, grad_r = np.empty(theta.shape), np.empty(theta.shape)
-        self.gradients(theta, step, draw, grad_s, grad_r)
+        grad_s, grad_r = out or (np.empty(theta.shape), np.empty(theta.shape))
+        for gradient, exact, bias, noise in (
+            (grad_s, self._bowls.gradient_s, self.bias_s, draw.noise_s),
+            (grad_r, self._bowls.gradient_r, self.bias_r, draw.noise_r),
+        ):
+            exact(theta, out=gradient)
+            if bias:
+                gradient += bias / math.sqrt(self.dimension)
+            gradient += noise
         if self.proxy == "estimated" and draw.kappa is None:
             fail("Quadratic: the draw has no estimates; pass one that this problem has drawn")
 
@@ -339,34 +353,18 @@ class Quadratic:
 
         return Sample(grad_s, grad_r, Signals(), statistics)
 
-    def gradients(
-        self,
-        theta: FloatArray,
-        step: int,
-        draw: QuadraticDraw,
-        grad_s: FloatArray,
-        grad_r: FloatArray,
-    ) -> None:
-        """The gradients of `sample` at theta [..., n, d], into C-contiguous arrays of its shape."""
-        for gradient, exact, bias, noise in (
-            (grad_s, self._bowls.gradient_s, self.bias_s, draw.noise_s),
-            (grad_r, self._bowls.gradient_r, self.bias_r, draw.noise_r),
-        ):
-            exact(theta, out=gradient)
-            if bias:
-                gradient += bias / math.sqrt(self.dimension)
-            gradient += noise
-
     def outcomes(self, theta: FloatArray, step: int) -> dict[str, FloatArray]:
         """Target loss, the two losses, and the distance from the target's minimum."""
         theta = point(self, theta)
-        from_s, from_r = self._bowls.from_s(theta), self._bowls.from_r(theta)
-        loss_s = 0.5 * dot(from_s, self._bowls.times_s(from_s))
-        loss_r = 0.5 * dot(from_r, self._bowls.times_r(from_r))
-        from_optimum = self._optimum(np.subtract, theta)
+        bowls, (away, pull) = self._bowls, np.empty((2, *theta.shape))
+        bowls.minimum_s(np.subtract, theta, out=away)
+        loss_s = 0.5 * dot(away, bowls.times_s(away, out=pull))
+        bowls.minimum_r(np.subtract, theta, out=away)
+        loss_r = 0.5 * dot(away, bowls.times_r(away, out=pull))
+        self._optimum(np.subtract, theta, out=away)
         return {
             "loss": self.alpha * loss_s + (1.0 - self.alpha) * loss_r,
             "loss_s": loss_s,
             "loss_r": loss_r,
-            "distance": np.sqrt(dot(from_optimum, from_optimum)),
+            "distance": np.sqrt(dot(away, away)),
         }

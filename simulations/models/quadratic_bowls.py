@@ -93,14 +93,6 @@ class Bowls(NamedTuple):
             product += crossed[..., ::-1]
         return product
 
-    def from_s(self, theta: FloatArray) -> FloatArray:
-        """Theta - m_s, [..., d], freshly allocated."""
-        return self.minimum_s(np.subtract, theta)
-
-    def from_r(self, theta: FloatArray) -> FloatArray:
-        """Theta - m_r, [..., d], freshly allocated."""
-        return self.minimum_r(np.subtract, theta)
-
     def gradient_s(self, theta: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """The true SFT gradient, [..., d]; `out` must be C-contiguous.
 
