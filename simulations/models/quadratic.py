@@ -342,8 +342,9 @@ class Quadratic:
 
             if self.proxy == "exact":
                 here = of(theta)
-                g_s, g_r = self._bowls.gradient_s(here), self._bowls.gradient_r(here)
-                return Proxies(self.sigma_s2, self.sigma_r2, distance2(g_s, g_r))
+                apart = self._bowls.gradient_s(here)
+                apart -= self._bowls.gradient_r(here)
+                return Proxies(self.sigma_s2, self.sigma_r2, dot(apart, apart))
             assert draw.sigma_s2 is not None
             assert draw.sigma_r2 is not None
             assert draw.kappa is not None
