@@ -37,7 +37,7 @@ __all__ = [
 SCHEMA = "gac-simulation-cell/1"
 """Raised whenever the same configuration would give other numbers."""
 
-TARGET_ELEMENTS = 81_920
+TARGET_ELEMENTS = 262_144
 """Parameters in a chunk, about: enough trajectories to hide the cost of a controller's calls."""
 
 
