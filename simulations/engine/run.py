@@ -4,7 +4,8 @@ r"""The loop: every seed and every controller of a problem at once.
 
 Order of a step: draw, sample, one update of every controller, measure (when due), move. Exact
 quantities are measured at the theta that the gradients were sampled at, with the mu that is about
-to be applied; final outcomes at the theta after the last move.
+to be applied; final outcomes at the theta after the last move. Where nothing but the move looks at
+the gradients, the update goes first and each tile draws, samples and moves at once, in the cache.
 
 A chunk is a set of consecutive blocks of seeds that are computed together. How seeds are cut into
 chunks changes speed and memory, and not one bit of the results.
@@ -167,7 +168,7 @@ class Chunk:
             parts = [statistics for _, statistics in found if statistics is not None]
             mu = self._weights(samples, separated(wanted, parts) if parts else None, rate)
             gradients = [sample[:2] for sample in samples]
-        else:  # Nothing looks at the gradients but the move: each tile's are used up in the cache.
+        else:  # Nothing but the move looks at the gradients: a tile's are made as it moves.
             mu = self._weights([], {}, rate)
             gradients = (tile.gradients(step) for tile in self.tiles)
         self.tally.weigh(mu, self._frozen)

@@ -53,6 +53,7 @@ class Tile:
         scratch: FloatArray,
     ) -> None:
         self.problem, self.seeds = problem, seeds
+        self._in_place = problem if isinstance(problem, InPlace) else None
         self.streams = BlockStreams(root, blocks)
         start = [problem.start(rng, BLOCK) for rng in self.streams.generators["start"]]
         self.theta0: FloatArray = np.array(concatenate(start)[:seeds], dtype=np.float64)
@@ -62,7 +63,7 @@ class Tile:
         self.theta: FloatArray = np.array(np.broadcast_to(self.theta0, shape), order="C")
         one, two = (row[: self.theta.size].reshape(shape) for row in scratch)
         self._shared: Gradients = one, two
-        self._own: Gradients | None = None
+        self._own: Gradients | None = None  # what `sample` writes over, step after step
         self._whole_draw: Any = None  # of whole blocks
         self._draw: Any = None  # of the seeds that are wanted
 
@@ -73,7 +74,7 @@ class Tile:
 
         Here and now, while what they come from is in cache; it is not kept.
         """
-        if isinstance(self.problem, InPlace) and self._own is None:
+        if self._in_place is not None and self._own is None:
             self._own = np.empty(self.theta.shape), np.empty(self.theta.shape)
         sample = self._observe(step, self._own)
         signals = sample.signals if sample.on_demand is None else sample.on_demand(names)
@@ -85,16 +86,16 @@ class Tile:
 
     def _observe(self, step: int, out: Gradients | None) -> Sample:
         self._draw_step(step)
-        if isinstance(self.problem, InPlace):
-            return self.problem.sample(self.theta, step, self._draw, out)
+        if self._in_place is not None:
+            return self._in_place.sample(self.theta, step, self._draw, out)
         return self.problem.sample(self.theta, step, self._draw)
 
     def _draw_step(self, step: int) -> None:
-        problem, rngs = self.problem, self.streams.generators["draw"]
-        if self._whole_draw is not None and isinstance(problem, InPlace):
-            problem.redraw(self._whole_draw, rngs, step)
+        rngs = self.streams.generators["draw"]
+        if self._in_place is not None and self._whole_draw is not None:
+            self._in_place.redraw(self._whole_draw, rngs, step)
             return
-        self._whole_draw = concatenate([problem.draw(rng, BLOCK, step) for rng in rngs])
+        self._whole_draw = concatenate([self.problem.draw(rng, BLOCK, step) for rng in rngs])
         self._draw = first_seeds(self._whole_draw, self.seeds)
 
     def coins(self) -> FloatArray:

@@ -276,9 +276,7 @@ class Quadratic:
         self.redraw(draw, (rng,), step)
         return draw
 
-    def redraw(
-        self, draw: QuadraticDraw, rngs: Sequence[np.random.Generator], step: int
-    ) -> None:
+    def redraw(self, draw: QuadraticDraw, rngs: Sequence[np.random.Generator], step: int) -> None:
         """Equal shares of the seeds, one a generator, into the arrays of `draw`."""
         fill_gaussian_pair(rngs, draw.noise_s, draw.noise_r, self._scales, self.correlation)
         if draw.kappa is None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gac_ref._typing import ArrayLike, FloatArray
+from gac_ref._typing import FloatArray
 
 __all__ = ["QuadraticDraw", "fill_gaussian_pair", "noise_estimates"]
 
@@ -44,7 +44,7 @@ def fill_gaussian_pair(
     rngs: Sequence[np.random.Generator],
     noise_s: FloatArray,
     noise_r: FloatArray,
-    scales: tuple[ArrayLike, ArrayLike],
+    scales: tuple[FloatArray | float, FloatArray | float],
     correlation: float,
 ) -> None:
     """Draw the noise of both branches into two C-contiguous arrays [n, d].
