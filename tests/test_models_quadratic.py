@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from _asserts import refuses
 
-from gac_ref import GACConfig, gradient_oracle, risk_from_vectors
+from gac_ref import GACConfig, GACError, gradient_oracle, risk_from_vectors
 from simulations.models import (
     Quadratic,
     expected_outcomes,
@@ -363,6 +363,12 @@ def test_redrawing_gives_each_generator_the_numbers_of_its_own_draw(correlation,
     for field, parts in zip(draw, zip(*apart, strict=True), strict=True):
         if field is not None:
             np.testing.assert_array_equal(field, np.concatenate(parts))
+
+
+def test_unequal_shares_of_the_seeds_are_refused():
+    draw = TURNED.draw(RNG(), 5, 0)
+    with pytest.raises(GACError, match="5 seeds have no equal shares for 2 generators"):
+        TURNED.redraw(draw, [RNG(), RNG()], 0)
 
 
 def test_a_sample_in_given_arrays_is_the_sample():

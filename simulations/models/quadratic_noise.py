@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gac_ref._typing import FloatArray
+from gac_ref.errors import fail
 
 __all__ = ["QuadraticDraw", "fill_gaussian_pair", "noise_estimates"]
 
@@ -57,12 +58,19 @@ def fill_gaussian_pair(
         scales: Standard deviations of a component (SFT, RL).
         correlation: Between the same components of the two branches, in [-1, 1].
 
+    Raises:
+        GACError: The seeds have no equal shares.
+
     Examples:
         >>> s, r = np.empty((2, 5, 3))
         >>> fill_gaussian_pair([np.random.default_rng(0)], s, r, (1.0, 2.0), 1.0)
         >>> bool((r == 2.0 * s).all())
         True
     """
+    if len(noise_s) % len(rngs):
+        fail(
+            f"{len(noise_s)} seeds have no equal shares for {len(rngs)} generators; pass a divisor"
+        )
     share = len(noise_s) // len(rngs)
     for index, rng in enumerate(rngs):
         mine = slice(index * share, (index + 1) * share)
