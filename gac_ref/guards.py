@@ -76,7 +76,7 @@ def cap_change(
     """
     change = np.asarray(np.subtract(candidate, previous))
     if -cap <= change.min(initial=0.0) and change.max(initial=0.0) <= cap:  # two reductions
-        return np.broadcast_to(candidate, change.shape), np.zeros(change.shape, dtype=np.bool_)
+        return _spread(np.asarray(candidate), change.shape), np.zeros(change.shape, dtype=np.bool_)
     acted = np.abs(change) > cap
     return np.where(acted, previous + np.copysign(cap, change), candidate), acted
 
@@ -126,8 +126,8 @@ def cap_disagreement(
     """
     delta_g2 = np.asarray(delta_g2)
     if ratio == 0.0:
-        shape = np.broadcast_shapes(delta_g2.shape, np.shape(sigma_s2), np.shape(sigma_r2))
-        return np.broadcast_to(delta_g2, shape), np.zeros(shape, dtype=np.bool_)
+        shape = np.broadcast(delta_g2, sigma_s2, sigma_r2).shape
+        return _spread(delta_g2, shape), np.zeros(shape, dtype=np.bool_)
     limit = np.asarray(ratio * (np.add(sigma_s2, sigma_r2) + eps))
     acted = delta_g2 > limit
     return np.where(acted, limit, delta_g2), acted
@@ -181,3 +181,8 @@ def guarded_closed_form(
         bottom = bottom + eps
         return top / np.where(bottom == 0.0, 1.0, bottom), flat
     return np.where(flat, alpha, top / np.where(bottom == 0.0, 1.0, bottom)), flat
+
+
+def _spread(value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """The value in the trajectories' shape; mostly it has it, and to broadcast takes time."""
+    return value if value.shape == shape else np.broadcast_to(value, shape)

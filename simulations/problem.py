@@ -22,7 +22,7 @@ from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray
 from gac_ref.baselines import Signals
 
-__all__ = ["Problem", "Sample", "Statistics", "Truth"]
+__all__ = ["InPlace", "Problem", "Sample", "Statistics", "Truth"]
 
 
 class Truth(NamedTuple):
@@ -142,3 +142,27 @@ class Problem(Protocol):
 
     def outcomes(self, theta: FloatArray, step: int) -> dict[str, FloatArray]:
         """Named outcomes, each [...]: e.g. loss, distance, reward, kl, entropy."""
+
+
+@runtime_checkable
+class InPlace(Protocol):
+    """A problem that can also write into arrays that it is given.
+
+    Memory that is written again while it is in cache costs a fraction of fresh memory: the engine
+    has all blocks of a tile draw into one array, and uses the same gradients step after step.
+    """
+
+    def redraw(self, draw: Any, rngs: Sequence[np.random.Generator], step: int) -> None:
+        """Equal shares of the seeds, one a generator, into the arrays of `draw`.
+
+        Each share has the numbers that `draw` would have given from its generator.
+        """
+
+    def sample(
+        self,
+        theta: FloatArray,
+        step: int,
+        draw: Any,
+        out: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Sample:
+        """As `Problem.sample`, the gradients in `out`, two C-contiguous arrays of theta's shape."""

@@ -13,12 +13,14 @@ from _toy_problem import Toy
 
 from gac_ref import GACError, baselines, closed_form, risk
 from gac_ref._typing import AnyArray
+from simulations.engine import run as engine
 from simulations.engine.controllers import Controller, build_controllers
 from simulations.engine.curves import merge_curves
 from simulations.engine.run import Chunk, Plan
 from simulations.engine.settings import RunSettings
 from simulations.engine.streams import BLOCK, BlockStreams
 from simulations.engine.tile import LIMIT
+from simulations.models.quadratic import Quadratic
 from simulations.problem import Problem
 
 LOOP_RTOL = 1e-11
@@ -73,6 +75,27 @@ def test_chunking_changes_no_bit() -> None:
         joined = np.concatenate([part[name] for part in apart])
         assert same_bits(joined, whole[name]), name
     assert same_bits(apart[0]["trace"], whole["trace"])
+
+
+@pytest.mark.parametrize("problem", [Toy(), Quadratic(proxy="estimated")], ids=["toy", "in_place"])
+def test_tiling_changes_no_bit(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also at the steps where tiles share their gradients' arrays, which are most of these."""
+    whole_plan = plan(150, problem, {"documented": {"kind": "gac"}}, measure_every=20)
+    whole = finished(Chunk(whole_plan, whole_plan.blocks))
+    monkeypatch.setattr(engine, "TILE_ELEMENTS", 1)
+    monkeypatch.setattr(engine, "TILE_TRAJECTORIES", 1)
+    tiled = Chunk(whole_plan, whole_plan.blocks)
+    assert len(tiled.tiles) == len(whole_plan.blocks)
+    for name, value in finished(tiled).items():
+        assert same_bits(value, whole[name]), name
+
+
+def test_a_step_that_looks_at_no_gradient_gives_the_bits_of_one_that_does() -> None:
+    alone = plan(70, Quadratic(), {"fixed": {}}, measure_every=40)
+    watched = plan(70, Quadratic(), {"fixed": {}, "mgda": {}}, measure_every=40)
+    one, two = (metrics(finished(Chunk(p, p.blocks))) for p in (alone, watched))
+    for name, value in one.items():
+        assert same_bits(value[0], two[name][0]), name
 
 
 def test_a_seed_is_the_same_however_many_there_are() -> None:

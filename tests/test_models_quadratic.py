@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from _asserts import refuses
 
-from gac_ref import GACConfig, gradient_oracle, risk_from_vectors
+from gac_ref import GACConfig, GACError, gradient_oracle, risk_from_vectors
 from simulations.models import (
     Quadratic,
     expected_outcomes,
@@ -21,7 +21,7 @@ from simulations.models import (
 )
 from simulations.models.quadratic_bowls import SCRATCH, TILE, Row, bowls, distance2
 from simulations.models.quadratic_noise import QuadraticDraw
-from simulations.problem import Problem
+from simulations.problem import InPlace, Problem
 
 # A right mean misses by more than this many standard errors with probability 6e-7 a comparison;
 # seeds are fixed, so the outcome never changes.
@@ -75,6 +75,7 @@ def loss(problem, branch, theta):
 
 def test_the_problem_keeps_the_interface_and_is_a_value():
     assert isinstance(TURNED, Problem)
+    assert isinstance(TURNED, InPlace)
     copy = pickle.loads(pickle.dumps(TURNED))  # noqa: S301
     assert copy == TURNED
     assert hash(copy) == hash(TURNED)
@@ -332,8 +333,9 @@ def test_no_bit_depends_on_the_company_of_a_trajectory(d, rotation, proxy):
                 np.testing.assert_array_equal(values, outcomes[name][index])
 
 
-def test_a_row_gives_the_bits_of_broadcasting():
-    values = np.random.default_rng(0).normal(size=3)
+@pytest.mark.parametrize("values", [[0.3, -1.2, 0.7], [0.3, 0.3, 0.3]], ids=["any", "equal"])
+def test_a_row_gives_the_bits_of_broadcasting(values):
+    values = np.array(values)
     row = Row(values.copy())
     for n in (0, 1, TILE - 1, TILE, 2 * TILE + 5):
         x = np.random.default_rng(n).normal(size=(2, n, 3))
@@ -349,6 +351,33 @@ def test_a_distance_in_pieces_has_the_bits_of_each_by_itself():
     for index in ((0, 0), (0, -1), (1, 0), (1, 1), (1, -1)):
         np.testing.assert_array_equal(whole[index], distance2(x[index], y[index]))
     np.testing.assert_allclose(whole, ((x - y) ** 2).sum(-1), rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("proxy", ["exact", "estimated"])
+@pytest.mark.parametrize("correlation", [0.0, 0.4])
+def test_redrawing_gives_each_generator_the_numbers_of_its_own_draw(correlation, proxy):
+    problem = dataclasses.replace(TURNED, correlation=correlation, proxy=proxy)
+    apart = [problem.draw(np.random.default_rng(seed), 4, 0) for seed in (1, 2, 3)]
+    draw = problem.draw(RNG(), 12, 0)
+    problem.redraw(draw, [np.random.default_rng(seed) for seed in (1, 2, 3)], 0)
+    for field, parts in zip(draw, zip(*apart, strict=True), strict=True):
+        if field is not None:
+            np.testing.assert_array_equal(field, np.concatenate(parts))
+
+
+def test_unequal_shares_of_the_seeds_are_refused():
+    draw = TURNED.draw(RNG(), 5, 0)
+    with pytest.raises(GACError, match="5 seeds have no equal shares for 2 generators"):
+        TURNED.redraw(draw, [RNG(), RNG()], 0)
+
+
+def test_a_sample_in_given_arrays_is_the_sample():
+    theta = np.random.default_rng(5).normal(size=(2, 3, 5))
+    draw, out = TURNED.draw(RNG(), 3, 0), (np.full(theta.shape, np.nan), np.full(theta.shape, 7.0))
+    fresh, given = TURNED.sample(theta, 0, draw), TURNED.sample(theta, 0, draw, out)
+    for ours, array, theirs in zip(given[:2], out, fresh[:2], strict=True):
+        assert ours is array
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_gradients_do_not_write_into_theta_or_the_draw():

@@ -30,7 +30,8 @@ class Curves:
         sizes: Sequence[int],
         traced: int,
     ) -> None:
-        self.settings, self.names, self.sizes, self.traced = settings, list(names), sizes, traced
+        self.settings, self.names, self.controllers = settings, list(names), controllers
+        self.sizes, self.traced = sizes, traced
         times, traces = (
             len(settings.times(every)) for every in (settings.curve_every, settings.trace_interval)
         )
@@ -58,22 +59,24 @@ class Curves:
                 self.arrays["trace"][:, index, place] = values[name][:, : self.traced].T
 
     def _moments(self, values: Mapping[str, FloatArray], place: int) -> None:
-        stacked = np.stack([values[name] for name in self.names])  # [V, C, n]
         whole = sum(size == BLOCK for size in self.sizes)
         groups = [(0, whole, BLOCK)] if whole else []
         if whole < len(self.sizes):
             groups.append((whole, len(self.sizes), self.sizes[-1]))
         for first, last, size in groups:
-            part = stacked[..., first * BLOCK : first * BLOCK + (last - first) * size]
-            part = part.reshape(*part.shape[:2], last - first, size)
+            part = slice(first * BLOCK, first * BLOCK + (last - first) * size)
             # Seeds first and contiguous: the moments are sums over whole rows, one after the
             # other, in the same order whatever stands beside a block.
-            rows = np.ascontiguousarray(np.moveaxis(part, (3, 2), (0, 1)))  # [size, B, V, C]
+            rows = np.empty((size, last - first, len(self.names), self.controllers))
+            for index, name in enumerate(self.names):
+                value = values[name][:, part].reshape(-1, last - first, size)  # [C, B, size]
+                rows[:, :, index] = value.T
             mean = rows.sum(axis=0) / size
             rows -= mean
             self.arrays["curve_weight"][first:last, :, place] = size
             self.arrays["curve_mean"][first:last, :, place] = mean
-            self.arrays["curve_scatter"][first:last, :, place] = (rows * rows).sum(axis=0)
+            rows *= rows
+            self.arrays["curve_scatter"][first:last, :, place] = rows.sum(axis=0)
 
 
 def merge_curves(parts: Sequence[Mapping[str, AnyArray]]) -> dict[str, AnyArray]:

@@ -4,7 +4,8 @@ r"""The loop: every seed and every controller of a problem at once.
 
 Order of a step: draw, sample, one update of every controller, measure (when due), move. Exact
 quantities are measured at the theta that the gradients were sampled at, with the mu that is about
-to be applied; final outcomes at the theta after the last move.
+to be applied; final outcomes at the theta after the last move. Where nothing but the move looks at
+the gradients, the update goes first and each tile draws, samples and moves at once, in the cache.
 
 A chunk is a set of consecutive blocks of seeds that are computed together. How seeds are cut into
 chunks changes speed and memory, and not one bit of the results.
@@ -12,7 +13,7 @@ chunks changes speed and memory, and not one bit of the results.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,13 +31,13 @@ from simulations.engine.outcomes import Tally, risk_and_regret
 from simulations.engine.settings import RunSettings
 from simulations.engine.statistics import NOT_DUE, separated, wanted_statistics
 from simulations.engine.streams import BLOCK
-from simulations.engine.tile import Tile, joined_signals
+from simulations.engine.tile import Gradients, Tile, joined_signals
 from simulations.problem import Problem, Sample
 
 __all__ = ["Chunk", "Plan"]
 
-TILE_ELEMENTS = 20_480
-"""Parameters in a tile, about: arrays of 160 KiB. Smaller ones fit the second-level cache better,
+TILE_ELEMENTS = 40_960
+"""Parameters in a tile, about: arrays of 320 KiB. Smaller ones fit the second-level cache better,
 and lose more to the cost of the calls."""
 
 TILE_TRAJECTORIES = 256
@@ -114,7 +115,7 @@ class Chunk:
         width = max(fewest, TILE_ELEMENTS // (count * BLOCK * plan.problem.dimension))
         self.tiles: list[Tile] = []
         self._places: list[slice] = []  # of each tile on the axis of the seeds
-        scratch = np.empty(count * min(width * BLOCK, n) * plan.problem.dimension)
+        scratch = np.empty((2, count * min(width * BLOCK, n) * plan.problem.dimension))
         for first in range(0, len(blocks), width):
             part, sizes = blocks[first : first + width], self.sizes[first : first + width]
             seeds = sum(sizes)
@@ -135,6 +136,8 @@ class Chunk:
         )
         self._names = {name for c in plan.controllers for name in uses(c.rule)}
         self._coins = "uniform" in self._names
+        # Proxies count where they are due: among the wanted statistics.
+        self._reads = bool(self._names - {"proxies"})
         self._frozen: BoolArray | None = None
         self._checked = False
 
@@ -157,18 +160,24 @@ class Chunk:
         wanted = wanted_statistics(
             self.plan.controllers, self.states, step, tokens=self.plan.problem.tokens
         )
-        found = [tile.sample(step, wanted, self._names) for tile in self.tiles]
-        samples = [sample for sample, _ in found]
-        parts = [statistics for _, statistics in found if statistics is not None]
-        rate = settings.rate(step)
-        mu = self._weights(samples, separated(wanted, parts) if parts else None, rate)
+        rate, measured = settings.rate(step), step % settings.measure_every == 0
+        gradients: Iterable[Gradients]
+        if wanted or measured or self._reads:
+            found = [tile.sample(step, wanted, self._names) for tile in self.tiles]
+            samples = [sample for sample, _ in found]
+            parts = [statistics for _, statistics in found if statistics is not None]
+            mu = self._weights(samples, separated(wanted, parts) if parts else None, rate)
+            gradients = [sample[:2] for sample in samples]
+        else:  # Nothing but the move looks at the gradients: a tile's are made as it moves.
+            mu = self._weights([], {}, rate)
+            gradients = (tile.gradients(step) for tile in self.tiles)
         self.tally.weigh(mu, self._frozen)
-        if step % settings.measure_every == 0:
+        if measured:
             self._measure(mu)
         frozen, diverged = self._frozen, False
-        for tile, place, sample in zip(self.tiles, self._places, samples, strict=True):
+        for tile, place, pair in zip(self.tiles, self._places, gradients, strict=True):
             still = None if frozen is None else frozen[:, place]
-            bad = tile.descend(sample, mu[:, place], rate, still)
+            bad = tile.descend(pair, mu[:, place], rate, still)
             if bad is not None:
                 self.tally.arrays["diverged"][:, place] |= bad
                 diverged = True

@@ -17,13 +17,17 @@ from gac_ref.proxies import Proxies
 from simulations.engine.observe import PER_PROMPT, inner
 from simulations.engine.statistics import Wanted, taken
 from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds
-from simulations.problem import Problem, Sample, Truth
+from simulations.problem import InPlace, Problem, Sample, Truth
 
-__all__ = ["LIMIT", "Tile", "joined_signals"]
+__all__ = ["LIMIT", "Gradients", "Tile", "joined_signals"]
 
 LIMIT = 1e9
 """A trajectory with a parameter beyond this has diverged: it is frozen there and flagged. Its
 squares stay far from overflow, so that it disturbs no sum of the others."""
+
+
+Gradients = tuple[FloatArray, FloatArray]
+"""Sampled gradients of both branches, SFT and RL, [C, t, d] each."""
 
 
 class Tile:
@@ -35,7 +39,8 @@ class Tile:
         blocks: Numbers of the blocks.
         seeds: t, how many of their seeds are wanted.
         controllers: C.
-        scratch: At least C t d numbers, which tiles may share: nothing in them outlives a call.
+        scratch: Two rows of at least C t d numbers, which tiles share: what a tile leaves there is
+            used up before the next one is asked for anything.
     """
 
     def __init__(
@@ -48,17 +53,19 @@ class Tile:
         scratch: FloatArray,
     ) -> None:
         self.problem, self.seeds = problem, seeds
+        self._in_place = problem if isinstance(problem, InPlace) else None
         self.streams = BlockStreams(root, blocks)
-        self._whole = seeds == BLOCK * len(blocks)
         start = [problem.start(rng, BLOCK) for rng in self.streams.generators["start"]]
         self.theta0: FloatArray = np.array(concatenate(start)[:seeds], dtype=np.float64)
         # Order "C": a plain copy would keep the broadcast axis innermost, which is slow, and makes
         # the order of later sums depend on the number of controllers.
         shape = (controllers, *self.theta0.shape)
         self.theta: FloatArray = np.array(np.broadcast_to(self.theta0, shape), order="C")
-        self._move = scratch[: self.theta.size].reshape(shape)
-        self._truth: Truth | None = None
-        self._draw: Any = None
+        one, two = (row[: self.theta.size].reshape(shape) for row in scratch)
+        self._shared: Gradients = one, two
+        self._own: Gradients | None = None  # what `sample` writes over, step after step
+        self._whole_draw: Any = None  # of whole blocks
+        self._draw: Any = None  # of the seeds that are wanted
 
     def sample(
         self, step: int, wanted: Sequence[Wanted], names: Collection[str]
@@ -67,16 +74,29 @@ class Tile:
 
         Here and now, while what they come from is in cache; it is not kept.
         """
-        self._truth = None
-        draw = concatenate(
-            [self.problem.draw(rng, BLOCK, step) for rng in self.streams.generators["draw"]]
-        )
-        if not self._whole:
-            draw = first_seeds(draw, self.seeds)
-        self._draw = draw
-        sample = self.problem.sample(self.theta, step, draw)
+        if self._in_place is not None and self._own is None:
+            self._own = np.empty(self.theta.shape), np.empty(self.theta.shape)
+        sample = self._observe(step, self._own)
         signals = sample.signals if sample.on_demand is None else sample.on_demand(names)
         return Sample(sample.grad_s, sample.grad_r, signals), taken(sample, wanted)
+
+    def gradients(self, step: int) -> Gradients:
+        """Draw this step's random numbers; the sampled gradients alone, for `descend` at once."""
+        return self._observe(step, self._shared)[:2]
+
+    def _observe(self, step: int, out: Gradients | None) -> Sample:
+        self._draw_step(step)
+        if self._in_place is not None:
+            return self._in_place.sample(self.theta, step, self._draw, out)
+        return self.problem.sample(self.theta, step, self._draw)
+
+    def _draw_step(self, step: int) -> None:
+        rngs = self.streams.generators["draw"]
+        if self._in_place is not None and self._whole_draw is not None:
+            self._in_place.redraw(self._whole_draw, rngs, step)
+            return
+        self._whole_draw = concatenate([self.problem.draw(rng, BLOCK, step) for rng in rngs])
+        self._draw = first_seeds(self._whole_draw, self.seeds)
 
     def coins(self) -> FloatArray:
         """This step's uniform numbers for controllers that flip coins, [t]."""
@@ -85,10 +105,8 @@ class Tile:
         return coins
 
     def truth(self, step: int) -> Truth:
-        """Exact values for every controller, computed once a step."""
-        if self._truth is None:
-            self._truth = self.problem.truth(self.theta, step, self._draw)
-        return self._truth
+        """Exact values for every controller."""
+        return self.problem.truth(self.theta, step, self._draw)
 
     def truth_of(self, c: int, step: int) -> Truth:
         """Exact values for one controller: the same bits as its part of the whole."""
@@ -106,14 +124,18 @@ class Tile:
         return 0.5 * inner(away, away)
 
     def descend(
-        self, sample: Sample, mu: FloatArray, rate: float, frozen: BoolArray | None
+        self,
+        gradients: Gradients,
+        mu: FloatArray,
+        rate: float,
+        frozen: BoolArray | None,
     ) -> BoolArray | None:
         """Move theta in place; returns where it left the limit, [C, t], or None for nowhere."""
-        move = self._move
+        (grad_s, grad_r), move = gradients, self._shared[0]  # which may be grad_s itself
         with np.errstate(over="ignore", invalid="ignore"):
-            np.subtract(sample.grad_s, sample.grad_r, out=move)
+            np.subtract(grad_s, grad_r, out=move)
             move *= mu[..., None]
-            move += sample.grad_r
+            move += grad_r
             move *= rate
             if frozen is not None:
                 move[frozen] = 0.0
@@ -129,6 +151,8 @@ class Tile:
 
 def joined_signals(samples: Sequence[Sample]) -> Signals:
     """The signals of several tiles as one, joined along the seeds."""
+    if not samples:
+        return Signals()
     if len(samples) == 1:
         return samples[0].signals
     out: dict[str, Any] = {}

@@ -32,7 +32,11 @@ from simulations.models._checks import (
     whole,
 )
 from simulations.models.quadratic_bowls import Bowls, Row, bowls, distance2, dot
-from simulations.models.quadratic_noise import QuadraticDraw, gaussian_pair, noise_estimates
+from simulations.models.quadratic_noise import (
+    QuadraticDraw,
+    fill_gaussian_pair,
+    noise_estimates,
+)
 from simulations.problem import Sample, Truth
 
 __all__ = ["Quadratic"]
@@ -265,22 +269,37 @@ class Quadratic:
 
     def draw(self, rng: np.random.Generator, n: int, step: int) -> QuadraticDraw:
         """The noise of one step for n seeds, and the estimates of its size where asked for."""
-        e = gaussian_pair(rng, n, self._noise_scale, self.correlation)
-        if self.proxy == "exact":
-            return QuadraticDraw(e[0], e[1])
+        shape = n, self.dimension
+        draw = QuadraticDraw(np.empty(shape), np.empty(shape))
+        if self.proxy == "estimated":
+            draw = QuadraticDraw(*draw[:2], np.empty(n), np.empty(n), np.empty(n))
+        self.redraw(draw, (rng,), step)
+        return draw
+
+    def redraw(self, draw: QuadraticDraw, rngs: Sequence[np.random.Generator], step: int) -> None:
+        """Equal shares of the seeds, one a generator, into the arrays of `draw`."""
+        fill_gaussian_pair(rngs, draw.noise_s, draw.noise_r, self._scales, self.correlation)
+        if draw.kappa is None:
+            return
         sizes = math.sqrt(self.sigma_s2), math.sqrt(self.sigma_r2)
         degrees = (self.samples_s - 1) * self.dimension, (self.samples_r - 1) * self.dimension
-        return QuadraticDraw(e[0], e[1], *noise_estimates(rng, n, sizes, self.correlation, degrees))
+        share = len(draw.kappa) // len(rngs)
+        for index, rng in enumerate(rngs):
+            found = noise_estimates(rng, share, sizes, self.correlation, degrees)
+            for kept, new in zip(draw[2:], found, strict=True):
+                assert kept is not None
+                kept[index * share : (index + 1) * share] = new
 
     @cached_property
-    def _noise_scale(self) -> FloatArray:
-        scale = np.sqrt(np.array([self.sigma_s2, self.sigma_r2]) / self.dimension)
-        return constant(np.repeat(scale[:, None, None], self.dimension, axis=-1))
+    def _scales(self) -> tuple[FloatArray, FloatArray]:
+        # Arrays [], which a product takes at half the cost of a number.
+        s, r = (np.array(math.sqrt(x / self.dimension)) for x in (self.sigma_s2, self.sigma_r2))
+        return constant(s), constant(r)
 
     def truth(self, theta: FloatArray, step: int, draw: Any = None) -> Truth:
         """Exact values at theta [..., d]."""
         theta = point(self, theta)
-        g_s, g_r = self._bowls.gradients(theta)
+        g_s, g_r = self._bowls.gradient_s(theta), self._bowls.gradient_r(theta)
         lead = theta.shape[:-1]
         return Truth(
             g_s=g_s,
@@ -293,15 +312,22 @@ class Quadratic:
             bias_r=self.bias_vector_r if self.bias_r else 0.0,
         )
 
-    def sample(self, theta: FloatArray, step: int, draw: QuadraticDraw) -> Sample:
-        """Noisy gradients and proxies at theta [..., n, d]."""
+    def sample(
+        self,
+        theta: FloatArray,
+        step: int,
+        draw: QuadraticDraw,
+        out: tuple[FloatArray, FloatArray] | None = None,
+    ) -> Sample:
+        """Noisy gradients and proxies at theta [..., n, d]; the gradients in `out` where given."""
         theta = point(self, theta)
         draw_matches(self, theta, len(draw.noise_s))
-        grad_s, grad_r = self._bowls.gradients(theta)
-        for gradient, bias, noise in (
-            (grad_s, self.bias_s, draw.noise_s),
-            (grad_r, self.bias_r, draw.noise_r),
+        grad_s, grad_r = out or (np.empty(theta.shape), np.empty(theta.shape))
+        for gradient, exact, bias, noise in (
+            (grad_s, self._bowls.gradient_s, self.bias_s, draw.noise_s),
+            (grad_r, self._bowls.gradient_r, self.bias_r, draw.noise_r),
         ):
+            exact(theta, out=gradient)
             if bias:
                 gradient += bias / math.sqrt(self.dimension)
             gradient += noise
@@ -313,8 +339,10 @@ class Quadratic:
                 return values if controllers is None else values[list(controllers)]
 
             if self.proxy == "exact":
-                delta_g2 = distance2(*self._bowls.gradients(of(theta)))
-                return Proxies(self.sigma_s2, self.sigma_r2, delta_g2)
+                here = of(theta)
+                apart = self._bowls.gradient_s(here)
+                apart -= self._bowls.gradient_r(here)
+                return Proxies(self.sigma_s2, self.sigma_r2, dot(apart, apart))
             assert draw.sigma_s2 is not None
             assert draw.sigma_r2 is not None
             assert draw.kappa is not None
@@ -327,13 +355,15 @@ class Quadratic:
     def outcomes(self, theta: FloatArray, step: int) -> dict[str, FloatArray]:
         """Target loss, the two losses, and the distance from the target's minimum."""
         theta = point(self, theta)
-        from_s, from_r = self._bowls.from_s(theta), self._bowls.from_r(theta)
-        loss_s = 0.5 * dot(from_s, self._bowls.times_s(from_s.copy()))
-        loss_r = 0.5 * dot(from_r, self._bowls.times_r(from_r.copy()))
-        from_optimum = self._optimum(np.subtract, theta)
+        bowls, (away, pull) = self._bowls, np.empty((2, *theta.shape))
+        bowls.minimum_s(np.subtract, theta, out=away)
+        loss_s = 0.5 * dot(away, bowls.times_s(away, out=pull))
+        bowls.minimum_r(np.subtract, theta, out=away)
+        loss_r = 0.5 * dot(away, bowls.times_r(away, out=pull))
+        self._optimum(np.subtract, theta, out=away)
         return {
             "loss": self.alpha * loss_s + (1.0 - self.alpha) * loss_r,
             "loss_s": loss_s,
             "loss_r": loss_r,
-            "distance": np.sqrt(dot(from_optimum, from_optimum)),
+            "distance": np.sqrt(dot(away, away)),
         }

@@ -30,7 +30,7 @@ class Row:
 
     Plain broadcasting runs one inner loop of length d a trajectory, which for d = 16 costs about
     three times the arithmetic; a repeated vector lets the loop run over many trajectories. The
-    bits are those of broadcasting.
+    bits are those of broadcasting. A vector of equal components acts as the number that it is.
 
     Examples:
         >>> Row(np.array([1.0, 2.0]))(np.multiply, np.ones((2, 2))).tolist()
@@ -39,12 +39,16 @@ class Row:
 
     def __init__(self, values: FloatArray) -> None:
         self.values = constant(values)
+        self._number = float(values[0]) if (values == values[0]).all() else None
         self._tiled = constant(np.tile(values, TILE))
 
     def __call__(self, op: np.ufunc, x: FloatArray, out: FloatArray | None = None) -> FloatArray:
         """``op(x, values)``; `out` may be `x`, and must be C-contiguous."""
         if out is None:
             out = np.empty(x.shape)
+        if self._number is not None:
+            op(x, self._number, out=out)
+            return out
         length = self._tiled.size
         whole = x.size // length * length
         if whole == 0 or not x.flags.c_contiguous:
@@ -77,32 +81,30 @@ class Bowls(NamedTuple):
     minimum_s: Row
     minimum_r: Row
 
-    def times_s(self, x: FloatArray) -> FloatArray:
-        """H_s x, [..., d], in place of x."""
-        return self.spectrum_s(np.multiply, x, out=x)
+    def times_s(self, x: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        """H_s x, [..., d]; `out` may be x, and must be C-contiguous."""
+        return self.spectrum_s(np.multiply, x, out)
 
-    def times_r(self, x: FloatArray) -> FloatArray:
-        """H_r x, [..., d], in place of x."""
+    def times_r(self, x: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        """H_r x, as `times_s`."""
         crossed = None if self.cross is None else self.cross(np.multiply, x)
-        self.diagonal(np.multiply, x, out=x)
+        product = self.diagonal(np.multiply, x, out)
         if crossed is not None:
-            x += crossed[..., ::-1]
-        return x
+            product += crossed[..., ::-1]
+        return product
 
-    def from_s(self, theta: FloatArray) -> FloatArray:
-        """Theta - m_s, [..., d], freshly allocated."""
-        return self.minimum_s(np.subtract, theta)
-
-    def from_r(self, theta: FloatArray) -> FloatArray:
-        """Theta - m_r, [..., d], freshly allocated."""
-        return self.minimum_r(np.subtract, theta)
-
-    def gradients(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The two true gradients, [..., d] each, freshly allocated.
+    def gradient_s(self, theta: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        """The true SFT gradient, [..., d]; `out` must be C-contiguous.
 
         H (theta - m), not H theta - H m: exactly 0 at the minimum, where the latter cancels.
         """
-        return self.times_s(self.from_s(theta)), self.times_r(self.from_r(theta))
+        away = self.minimum_s(np.subtract, theta, out)
+        return self.times_s(away, out=away)
+
+    def gradient_r(self, theta: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        """The true RL gradient, as `gradient_s`."""
+        away = self.minimum_r(np.subtract, theta, out)
+        return self.times_r(away, out=away)
 
     def hessian_s(self) -> FloatArray:
         """H_s, [d, d]."""
@@ -116,8 +118,8 @@ class Bowls(NamedTuple):
     def minimiser(self, mu: FloatArray) -> FloatArray:
         """Minimum of mu L_s + (1 - mu) L_r, mu [...] to [..., d]."""
         m = mu[..., None]
-        pull_s = self.times_s(self.minimum_s.values.copy())
-        pull_r = self.times_r(self.minimum_r.values.copy())
+        pull_s = self.times_s(self.minimum_s.values)
+        pull_r = self.times_r(self.minimum_r.values)
         mixed = m[..., None] * self.hessian_s() + (1.0 - m[..., None]) * self.hessian_r()
         pull = m * pull_s + (1.0 - m) * pull_r
         return np.asarray(np.linalg.solve(mixed, pull[..., None])[..., 0], dtype=np.float64)

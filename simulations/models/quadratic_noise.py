@@ -7,13 +7,15 @@ Isotropic: :math:`E e_k e_k^\top = (\sigma_k^2 / d) I` and
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from gac_ref._typing import FloatArray
+from gac_ref.errors import fail
 
-__all__ = ["QuadraticDraw", "gaussian_pair", "noise_estimates"]
+__all__ = ["QuadraticDraw", "fill_gaussian_pair", "noise_estimates"]
 
 
 class QuadraticDraw(NamedTuple):
@@ -39,29 +41,46 @@ class QuadraticDraw(NamedTuple):
     kappa: FloatArray | None = None
 
 
-def gaussian_pair(
-    rng: np.random.Generator, n: int, scale: FloatArray, correlation: float
-) -> FloatArray:
-    """Noise of both branches, [2, n, d].
+def fill_gaussian_pair(
+    rngs: Sequence[np.random.Generator],
+    noise_s: FloatArray,
+    noise_r: FloatArray,
+    scales: tuple[FloatArray | float, FloatArray | float],
+    correlation: float,
+) -> None:
+    """Draw the noise of both branches into two C-contiguous arrays [n, d].
 
     Args:
-        rng: Generator; 2 n d normals are taken, whatever the parameters.
-        n: Seeds.
-        scale: Standard deviation of a component, broadcast to [2, n, d].
+        rngs: Generators, each of an equal share of the seeds; as many normals are taken as the
+            arrays hold, whatever the parameters.
+        noise_s: Where that of the SFT branch goes.
+        noise_r: Where that of the RL branch goes.
+        scales: Standard deviations of a component (SFT, RL).
         correlation: Between the same components of the two branches, in [-1, 1].
 
+    Raises:
+        GACError: The seeds have no equal shares.
+
     Examples:
-        >>> e = gaussian_pair(np.random.default_rng(0), 5, np.ones((2, 1, 3)), 1.0)
-        >>> bool((e[0] == e[1]).all())
+        >>> s, r = np.empty((2, 5, 3))
+        >>> fill_gaussian_pair([np.random.default_rng(0)], s, r, (1.0, 2.0), 1.0)
+        >>> bool((r == 2.0 * s).all())
         True
     """
-    d = scale.shape[-1]
-    z = rng.standard_normal((2, n, d))
+    if len(noise_s) % len(rngs):
+        fail(
+            f"{len(noise_s)} seeds have no equal shares for {len(rngs)} generators; pass a divisor"
+        )
+    share = len(noise_s) // len(rngs)
+    for index, rng in enumerate(rngs):
+        mine = slice(index * share, (index + 1) * share)
+        rng.standard_normal(out=noise_s[mine])
+        rng.standard_normal(out=noise_r[mine])
     if correlation != 0.0:
-        z[1] *= math.sqrt((1.0 - correlation) * (1.0 + correlation))
-        z[1] += correlation * z[0]
-    z *= scale
-    return z
+        noise_r *= math.sqrt((1.0 - correlation) * (1.0 + correlation))
+        noise_r += correlation * noise_s
+    noise_s *= scales[0]
+    noise_r *= scales[1]
 
 
 def noise_estimates(
