@@ -122,5 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     which = top.add_mutually_exclusive_group()
     which.add_argument("--saved-only", action="store_true", help="refuse to compute anything")
     which.add_argument("--again", action="store_true", help="compute what is there as well")
-    top.add_argument("--compile", action="store_true", help="proof.pdf of all captions and tables, with TeX")
+    top.add_argument(
+        "--compile", action="store_true", help="proof.pdf of all captions and tables, with TeX"
+    )
     return top

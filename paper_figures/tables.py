@@ -16,6 +16,7 @@ _SPECIAL = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
+
 def escape(text: str) -> str:
     r"""Plain text for LaTeX.
 

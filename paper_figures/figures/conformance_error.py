@@ -81,10 +81,11 @@ FIGURE = PaperFigure(
     name="conformance_error",
     caption=(
         r"Error of a correct port, NumPy rounded as each dtype rounds, over the derived bound, by "
-        r"stage (in the order of the data) and dtype of the tensors: the worst of all checks (mark) "
-        r"and the largest tenth of them (bar). Every check of the released pack, more than "
-        r"8\,000 a dtype; nothing is sampled, so that there is no interval. A check passes left of 1 (vertical line). Stages after the proxies compute "
-        r"on scalars, so that the dtype of the tensors leaves little trace there."
+        r"stage (in the order of the data) and dtype of the tensors: the worst of all checks "
+        r"(mark) and the largest tenth of them (bar). Every check of the released pack, more than "
+        r"8\,000 a dtype; nothing is sampled, so that there is no interval. A check passes left of "
+        r"1 (vertical line). Stages after the proxies compute on scalars, so that the dtype of the "
+        r"tensors leaves little trace there."
     ),
     parts=(conformance.NAME,),
     columns=1,

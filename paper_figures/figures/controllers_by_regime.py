@@ -178,16 +178,16 @@ FIGURE = PaperFigure(
     caption=(
         r"What the final reward of tuned controllers lacks to the best possible, in points (less "
         r"is better): mean and 95\,\% Student interval (caps) over 64 seeds under common random "
-        r"numbers; settings were chosen on 32 other seeds. Dotted line: the best mean of the regime. "
-        r"Grey rows are not found worse than it (paired permutation test, Benjamini--Hochberg over "
-        r"all 40 comparisons, false discovery rate 0.05)."
+        r"numbers; settings were chosen on 32 other seeds. Dotted line: the best mean of the "
+        r"regime. Grey rows are not found worse than it (paired permutation test, "
+        r"Benjamini--Hochberg over all 40 comparisons, false discovery rate 0.05)."
     ),
     table_caption=(
         r"Final reward of tuned controllers (percent of the best possible), mean and half of the "
-        r"95\,\% Student interval over 64 seeds under common random numbers; settings were chosen on "
-        r"32 other seeds. Bold: the best mean of the regime. A star marks what is found worse than "
-        r"it (paired permutation test, Benjamini--Hochberg over all 40 comparisons, false discovery "
-        r"rate 0.05)."
+        r"95\,\% Student interval over 64 seeds under common random numbers; settings were chosen "
+        r"on 32 other seeds. Bold: the best mean of the regime. A star marks what is found worse "
+        r"than it (paired permutation test, Benjamini--Hochberg over all 40 comparisons, false "
+        r"discovery rate 0.05)."
     ),
     parts=("claims.study",),
     columns=2,

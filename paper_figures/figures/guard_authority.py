@@ -107,10 +107,10 @@ FIGURE = PaperFigure(
     name="guard_authority",
     caption=(
         r"Authority of the estimate. (a) Steady-state $\partial\mu / \partial\mu_{\mathrm{raw}}$ "
-        r"of the guards with the applied weight fed back, over the blend weight and the "
-        r"forgetting rate of the average; the rest is the prior's. (b) Response of $\mu$ to a "
-        r"lasting rise of the raw estimate by 1, away from cap and clip. Grey: the documented "
-        r"controller with one knob turned. Exact formulas: nothing is sampled."
+        r"of the guards with the applied weight fed back, over the blend weight and the forgetting "
+        r"rate of the average; the rest is the prior's. (b) Response of $\mu$ to a lasting rise of "
+        r"the raw estimate by 1, away from cap and clip. Grey: the documented controller with one "
+        r"knob turned. Exact formulas: nothing is sampled."
     ),
     parts=("authority.linear",),
     columns=2,

@@ -52,8 +52,10 @@ def draw_split(parts: FloatArray, raw: FloatArray, start: float, ax: Any) -> Non
     ax.plot(t, start + parts.sum(axis=0), color="black", linewidth=1.3, label=r"applied $\mu$")
     ax.axhline(start, color="black", linewidth=0.5)
     share = float(parts[PARTS.index("estimate"), -1])
-    ax.text(0.98, 0.05, f"estimate's part in the end: {share:.3f}".replace("-", MINUS),
-            transform=ax.transAxes, ha="right", va="bottom", color=FILLS["estimate"][0])  # fmt: skip
+    ax.text(
+        0.98, 0.05, f"estimate's part in the end: {share:.3f}".replace("-", MINUS),
+        transform=ax.transAxes, ha="right", va="bottom", color=FILLS["estimate"][0],
+    )  # fmt: skip
     ax.set_xlim(0, t.size)
     ax.set_ylim(0.0, 1.0)
     ax.set_xlabel("training step")
@@ -93,8 +95,8 @@ FIGURE = PaperFigure(
         r"split exactly into what the estimate, the prior, the change cap and, where they act, the "
         r"initial value and the clips contributed. Contributions that raise the weight are stacked "
         r"above its initial value (thin line), those that lower it below; they add up to the black "
-        r"line. (a) The estimate is the sliver at the thin line. (b) The weight average is fed with "
-        r"its own state. Dotted: the raw estimate. One run, replayed: no interval."
+        r"line. (a) The estimate is the sliver at the thin line. (b) The weight average is fed "
+        r"with its own state. Dotted: the raw estimate. One run, replayed: no interval."
     ),
     parts=("authority.recording",),
     columns=2,

@@ -101,12 +101,13 @@ FIGURE = PaperFigure(
     name="proxies_vs_oracles",
     caption=(
         r"Each affordable proxy against the true value that it stands for, computed from per-group "
-        r"gradients, with Pearson's $r$ and its 95\,\% interval. Dots and upper line: 30 steps of one recorded "
-        r"training of a small transformer; the interval is Fisher's at the effective number of "
-        r"independent pairs. Triangles and lower line: the same training under 7 controllers, 3 steps of each, "
-        r"over 5 seeds; $r$ is taken within each seed and averaged, with Student's interval. Truths "
-        r"in squared gradients, on logarithmic axes (linear within $\pm 1$ for $\Delta^2$, whose "
-        r"unbiased estimate may be negative); proxies in squared nats, advantages and $z$-scores."
+        r"gradients, with Pearson's $r$ and its 95\,\% interval. Dots and upper line: 30 steps of "
+        r"one recorded training of a small transformer; the interval is Fisher's at the effective "
+        r"number of independent pairs. Triangles and lower line: the same training under 7 "
+        r"controllers, 3 steps of each, over 5 seeds; $r$ is taken within each seed and averaged, "
+        r"with Student's interval. Truths in squared gradients, on logarithmic axes (linear within "
+        r"$\pm 1$ for $\Delta^2$, whose unbiased estimate may be negative); proxies in squared "
+        r"nats, advantages and $z$-scores."
     ),
     parts=("fidelity.recording", "fidelity.study"),
     columns=2,

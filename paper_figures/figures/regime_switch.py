@@ -88,8 +88,8 @@ FIGURE = PaperFigure(
         r"The noise of both branches changes places, so that the best weight moves from $1/4$ to "
         r"$3/4$. (a) How far the applied weight follows. (b) The share of its own move that is "
         r"left. Lines: closed form; marks: the controller's run. The statistics are refreshed "
-        r"every 10 steps, and a refresh takes in 1\,\%. The statistics are exact on both sides of the "
-        r"switch, so that a run is the same each time: no interval."
+        r"every 10 steps, and a refresh takes in 1\,\%. The statistics are exact on both sides of "
+        r"the switch, so that a run is the same each time: no interval."
     ),
     parts=("convergence.switch",),
     columns=1,

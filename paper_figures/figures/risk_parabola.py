@@ -85,8 +85,9 @@ def draw_parts(ax: Any) -> None:
         ax.plot(mu, values, color=color, linestyle=dash)
         ax.plot([], [], color=color, linestyle=dash, marker=marker, label=name)
         low = float(np.interp(best, mu, values))
-        ax.plot([best], [low], marker=marker, color=color, markersize=5, linestyle="none",
-                clip_on=False)
+        ax.plot(
+            [best], [low], marker=marker, color=color, markersize=5, linestyle="none", clip_on=False
+        )
         ax.annotate(
             symbol, (best, low), xytext=(0, -12 if name == "noise" else 5),
             textcoords="offset points", ha="center", color=color,
@@ -171,10 +172,10 @@ FIGURE = PaperFigure(
         r"$\alpha = 0.2$. (a) Without bias, disagreement (least at $\alpha$) and noise (least at "
         r"the inverse-variance weight $\mu_{\mathrm{iv}}$) add up to a parabola whose vertex "
         r"$\mu^{*}$ lies between. (b) With biases of length $0.9$ and $0.5$: the exact risk over "
-        r"all their directions, the bounds that their lengths alone can prove, and the "
-        r"surrogate that counts squared biases as noise, which bounds nothing. Numbers at Young's "
-        r"bounds: their parameter $\eta$. Marks: minima; vertical line: the closed form, which "
-        r"knows of no bias. Exact formulas: nothing is sampled."
+        r"all their directions, the bounds that their lengths alone can prove, and the surrogate "
+        r"that counts squared biases as noise, which bounds nothing. Numbers at Young's bounds: "
+        r"their parameter $\eta$. Marks: minima; vertical line: the closed form, which knows of no "
+        r"bias. Exact formulas: nothing is sampled."
     ),
     parts=(),
     columns=2,

@@ -116,9 +116,9 @@ FIGURE = PaperFigure(
         r"Sobol indices of the last weight and of the final loss on quadratic bowls, over broad "
         r"ranges of all hyperparameters and of the scales of the proxies (a factor of ten either "
         r"way), for the documented and the decoupled controller. Total (filled) and first order "
-        r"(hollow), with 95\,\% intervals from 200 bootstrap resamples of the 256 rows of Saltelli's "
-        r"design, 4 seeds a point. The nine factors with the largest total index in any panel; the "
-        r"others are smaller everywhere."
+        r"(hollow), with 95\,\% intervals from 200 bootstrap resamples of the 256 rows of "
+        r"Saltelli's design, 4 seeds a point. The nine factors with the largest total index in any "
+        r"panel; the others are smaller everywhere."
     ),
     parts=("sensitivity.quadratic", "sensitivity.quadratic_internal"),
     columns=2,

@@ -100,8 +100,10 @@ def _draw(saved: Read, figure: Any) -> None:
     left.set_ylabel("learning rate")
     handles, labels = axes[1].get_legend_handles_labels()
     if wide(figure):
-        figure.colorbar(shown, ax=axes, label="seeds that diverge", ticks=[0.0, 0.5, 1.0],
-                        format=lambda share, _: f"{100.0 * share:.0f} %", aspect=18, pad=0.02)  # fmt: skip
+        figure.colorbar(
+            shown, ax=axes, label="seeds that diverge", ticks=[0.0, 0.5, 1.0],
+            format=lambda share, _: f"{100.0 * share:.0f} %", aspect=18, pad=0.02,
+        )  # fmt: skip
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     else:
         for ax in axes[::2]:  # three labels of this length would meet
@@ -116,12 +118,13 @@ def _grid(settings: Any) -> tuple[FloatArray, FloatArray]:
 FIGURE = PaperFigure(
     name="stability_map",
     caption=(
-        r"Share of 32 seeds that diverge within 400 steps (grey: all, white: none) under SGD with a "
-        r"constant weight, and the learning rates from which on moments diverge. Left: quadratic "
+        r"Share of 32 seeds that diverge within 400 steps (grey: all, white: none) under SGD with "
+        r"a constant weight, and the learning rates from which on moments diverge. Left: quadratic "
         r"bowls with noise that does not depend on the parameters; mean and covariance have one "
-        r"boundary. Middle and right: linear regression on minibatches of so many rows for SFT + RL, "
-        r"whose noise grows with the error; the covariance is lost before a typical path is. The "
-        r"typical path's boundary is estimated from 16 chains of 400 steps, the others are exact."
+        r"boundary. Middle and right: linear regression on minibatches of so many rows for SFT + "
+        r"RL, whose noise grows with the error; the covariance is lost before a typical path is. "
+        r"The typical path's boundary is estimated from 16 chains of 400 steps, the others are "
+        r"exact."
     ),
     parts=("convergence.additive_noise", "convergence.row_noise"),
     columns=2,
