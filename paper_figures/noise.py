@@ -29,12 +29,11 @@ SHOWN = (
     "kl_control",
     "sasr",
     "inverse_variance",
-    "mgda",
     "pcgrad",
 )
-"""Controllers of the study, as many as a reader tells apart. GAC as released is not among them:
-without tokens it reads the same statistics as the documented one and has the same guards, and so
-the same weights."""
+"""Controllers of the study, as many as a reader tells apart in grey: MGDA's and IMTL-G's marks are
+the inverse variance's there. GAC as released is not among them: without tokens it reads the same
+statistics as the documented one and has the same guards, and so the same weights."""
 
 
 def regrets(declaration: Mapping[str, Any]) -> dict[str, AnyArray]:

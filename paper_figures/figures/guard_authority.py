@@ -19,8 +19,8 @@ METHOD = {"default": "gac_documented", "internal": "gac_decoupled", "no prior": 
 """Variant -> the method that it is."""
 
 CHANGED = {
-    "lambda 0.9": (r"documented, $\lambda = 0.9$", "s", "--"),
-    "beta 0.9": (r"documented, $\beta = 0.9$", "^", "-."),
+    "lambda 0.9": (r"$\lambda = 0.9$", "s", "--"),
+    "beta 0.9": (r"$\beta = 0.9$", "^", "-."),
 }
 """Variant -> label, marker and dash of the documented controller with one knob turned: grey, for it
 is no method of its own."""

@@ -91,12 +91,13 @@ def _draw(saved: Read, figure: Any) -> None:
 FIGURE = PaperFigure(
     name="mu_contributions",
     caption=(
-        r"The applied weight (black) over one recorded training of a small transformer, 300 steps, "
-        r"split exactly into what the estimate, the prior, the change cap and, where they act, the "
-        r"initial value and the clips contributed. Contributions that raise the weight are stacked "
-        r"above its initial value (thin line), those that lower it below; they add up to the black "
-        r"line. (a) The estimate is the sliver at the thin line. (b) The weight average is fed "
-        r"with its own state. Dotted: the raw estimate. One run, replayed: no interval."
+        r"The weight (black) that two controllers apply when they replay one recorded training of "
+        r"a small transformer, 300 steps, split exactly into what the estimate, the prior, the "
+        r"change cap and, where they act, the initial value and the clips contributed. "
+        r"Contributions that raise the weight are stacked above its initial value (thin line), "
+        r"those that lower it below; they add up to the black line. (a) The estimate is the sliver "
+        r"at the thin line. (b) The weight average is fed with its own state. Dotted: the raw "
+        r"estimate. A replay is the same each time: no interval."
     ),
     parts=("authority.recording",),
     columns=2,

@@ -81,8 +81,9 @@ FIGURE = PaperFigure(
         r"Controllers in twelve noise regimes on quadratic bowls: excess of the risk of the "
         r"applied weight over that of the best weight of the moment, averaged over 1200 steps; "
         r"mean and 95\,\% Student interval (horizontal lines, most of them narrower than the "
-        r"marks) over 64 seeds under common random numbers. Nothing is tuned; the fixed weight is "
-        r"0.1. Without tokens GAC as released has the weights of the documented one."
+        r"marks) over 64 seeds under common random numbers. From top to bottom of a band: the "
+        r"order of the legend. Nothing is tuned; the fixed weight is 0.1. Without tokens GAC as "
+        r"released has the weights of the documented one."
     ),
     parts=(noise.NAME,),
     columns=2,

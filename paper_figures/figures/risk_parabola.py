@@ -126,14 +126,14 @@ def draw_bounds(ax: Any) -> None:
     surrogate = risk(mu, noise_s, noise_r, SETTING["delta_g2"], SETTING["alpha"])
     least = float(effective_noise_minimiser(**SETTING, **BIASES))
     _curve(mu, surrogate, least, "biases as noise", SERIES[2], ax)
-    ax.axvline(float(closed_form(**SETTING)), ymax=0.5, color=GREY, linewidth=0.6)
+    ax.axvline(float(closed_form(**SETTING)), ymax=0.45, color=GREY, linewidth=0.6)
     ax.annotate(
         r"$\mu^{*}$", (float(closed_form(**SETTING)), 0.0), xytext=(2, 2),
         textcoords="offset points", color="#555555",
     )  # fmt: skip
     ax.set_xlim(0.0, 1.0)
     ax.set_xticks([0.0, 0.5, 1.0])
-    ax.set_ylim(0.0, 10.5)
+    ax.set_ylim(0.0, 12.0)
     ax.set_xlabel(r"weight on SFT, $\mu$")
     ax.set_ylabel(r"risk or bound (gradient$^2$)")
     ax.legend(loc="upper left")
