@@ -58,6 +58,8 @@ def _run(arguments: argparse.Namespace) -> int:
     figures = figures_named(arguments.names)
     venues = [venue_named(name) for name in dict.fromkeys(arguments.venue)]
     results = Results(arguments.results)
+    if arguments.columns not in (None, 1, 2):
+        fail(f"--columns {arguments.columns}: a page has one or two; pass 1 or 2")
     if arguments.workers < 1:
         fail(f"--workers {arguments.workers} is below 1; pass how many processes to start")
     refuse_columns(venues, arguments.columns)
@@ -111,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--columns",
         type=int,
-        choices=(1, 2),
+        metavar="1|2",
         help="columns that every picture spans (default: what suits each); tables keep theirs",
     )
     top.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"default: {OUT}")
