@@ -124,6 +124,12 @@ def read(figure: PaperFigure, results: Results) -> dict[str, Saved]:
         GACError: A part is missing or damaged.
     """
     parts = [part_named(name) for name in figure.parts]
+    for part in parts:
+        if not results.has(part):
+            fail(
+                f"{results.path(part)}: missing; compute it with: python -m paper_figures "
+                f"{figure.name} --results {results.root}"
+            )
     return {part.name: Saved(part.settings, results.read(part)) for part in parts}
 
 
