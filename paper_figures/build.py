@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gac_ref.errors import GACError, fail
 from paper_figures.computing import part_named, read
+from paper_figures.floats import compile_proof, figure_float, table_float
 from paper_figures.manifest import Provenance, commit, digest, seeds_in, update
 from paper_figures.spec import PaperFigure, Read
 from paper_figures.style import rc
-from paper_figures.tables import compile_tables, float_of
 from paper_figures.venues import Venue
 from simulations.analysis.results import Results
 
-__all__ = ["FORMATS", "build", "save"]
+__all__ = ["FORMATS", "build", "refuse_columns", "save"]
 
 FORMATS = ("pdf", "svg", "png")
 
@@ -38,7 +38,7 @@ def build(
         out: The folder of the outputs and the manifest.
         results: Where parts are saved.
         columns: How many columns each spans; what suits each when None.
-        compiled: Whether to compile the tables with TeX as well.
+        compiled: Whether to compile the floats with TeX as well, into ``proof.pdf``.
         note: Called with a line for people.
 
     Returns:
@@ -47,46 +47,54 @@ def build(
     Raises:
         GACError: A result is missing, a venue has not that many columns, or `out` is not writable.
     """
-    for venue in venues:
-        if columns == 2 and venue.columns == 1:
-            fail(f"--columns 2: {venue.label} has one column; leave out --columns")
+    refuse_columns(venues, columns)
     entries: dict[str, dict[str, Any]] = {}
     try:
         for figure in figures:
             saved = read(figure, results)
             for venue in venues:
-                span = figure.columns if columns is None else columns
-                made = provenance(figure, venue, columns)
-                for file in _written(figure, saved, venue, span, made, _stem(figure, columns), out):
+                for file, made in _written(figure, saved, venue, columns, out):
                     note(str(file))
                     entries[file.relative_to(out).as_posix()] = _entry(figure, venue, file, made)
+        if compiled:
+            for venue in venues:
+                file, entry = _proof(figures, venue, columns, entries, out)
+                note(str(file))
+                entries[file.relative_to(out).as_posix()] = entry
         listed = update(out, entries)
     except OSError as error:
         raise GACError(
             f"{error.filename or out}: cannot write ({error.strerror or error}); pass another --out"
         ) from error
-    files = [out / name for name in entries]
-    if compiled:
-        files += _compiled(files, venues, out)
-    return [listed, *files]
+    return [listed, *(out / name for name in entries)]
 
 
-def _stem(figure: PaperFigure, columns: int | None) -> str:
-    return figure.name if columns is None else f"{figure.name}-{columns}col"
+def refuse_columns(venues: Sequence[Venue], columns: int | None) -> None:
+    """Raise where a venue has fewer columns than were asked for.
+
+    Raises:
+        GACError: It has.
+    """
+    for venue in venues:
+        if columns == 2 and venue.columns == 1:
+            fail(f"--columns 2: {venue.label} has one column; leave out --columns")
 
 
 def provenance(figure: PaperFigure, venue: Venue, columns: int | None) -> Provenance:
     """What an output of a figure carries."""
     settings = {name: part_named(name).settings for name in figure.parts}
     seeds = seeds_in(settings)
-    words = ["python -m paper_figures", figure.name, "--venue", venue.name]
-    words += [] if columns is None else ["--columns", str(columns)]
     return Provenance(
         commit=commit(),
         configuration=digest({"parts": settings, "venue": venue, "columns": columns}),
         seed=", ".join(map(str, seeds)) or "none",
-        command=" ".join(words),
+        command=_command([figure.name], venue, columns),
     )
+
+
+def _command(names: Sequence[str], venue: Venue, columns: int | None, *more: str) -> str:
+    words = ["python -m paper_figures", *names, "--venue", venue.name]
+    return " ".join([*words, *([] if columns is None else ["--columns", str(columns)]), *more])
 
 
 def _entry(figure: PaperFigure, venue: Venue, file: Path, made: Provenance) -> dict[str, Any]:
@@ -94,34 +102,43 @@ def _entry(figure: PaperFigure, venue: Venue, file: Path, made: Provenance) -> d
         "figure": figure.name,
         "venue": venue.name,
         "format": file.suffix[1:],
-        "caption": figure.caption,
+        "caption": _caption(figure, file),
         "results": list(figure.parts),
         **made._asdict(),
     }
 
 
+def _caption(figure: PaperFigure, file: Path) -> str:
+    table = file.suffix == ".tex" and not file.stem.endswith("-float")
+    return figure.table_caption or figure.caption if table else figure.caption
+
+
 def _written(
-    figure: PaperFigure,
-    saved: Read,
-    venue: Venue,
-    span: int,
-    made: Provenance,
-    stem: str,
-    out: Path,
-) -> list[Path]:
+    figure: PaperFigure, saved: Read, venue: Venue, columns: int | None, out: Path
+) -> list[tuple[Path, Provenance]]:
+    """The files of a figure, and what each carries."""
     folder = out / venue.name
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     if figure.draw is not None:
-        files += save(figure, saved, venue, span, made, folder / stem)
+        made = provenance(figure, venue, columns)
+        span = figure.columns if columns is None else columns
+        stem = figure.name if columns is None else f"{figure.name}-{columns}col"
+        text = figure_float(figure.name, stem, figure.caption, venue, span, made)
+        pictures = save(figure, saved, venue, span, made, folder / stem)
+        files += [(file, made) for file in (*pictures, _text(folder / f"{stem}-float.tex", text))]
     if figure.table is not None:
         # A table has the width that its cells need, whatever --columns says of the figures.
-        file = folder / f"{figure.name}.tex"
-        body = figure.table(saved)
-        text = float_of(figure.name, body, figure.caption, venue, figure.columns, made)
-        file.write_text(text, encoding="utf-8")
-        files.append(file)
+        made = provenance(figure, venue, None)
+        caption = figure.table_caption or figure.caption
+        text = table_float(figure.name, figure.table(saved), caption, venue, figure.columns, made)
+        files.append((_text(folder / f"{figure.name}.tex", text), made))
     return files
+
+
+def _text(file: Path, text: str) -> Path:
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
 def save(
@@ -173,10 +190,27 @@ def _metadata(ending: str, figure: PaperFigure, made: Provenance) -> dict[str, A
     return {"Title": figure.name, **{key.title(): value for key, value in made._asdict().items()}}
 
 
-def _compiled(files: Sequence[Path], venues: Sequence[Venue], out: Path) -> list[Path]:
-    made = []
-    for venue in venues:
-        tables = [f for f in files if f.suffix == ".tex" and f.parent.name == venue.name]
-        if tables:
-            made.append(compile_tables(tables, venue, out / venue.name / "tables.pdf"))
-    return made
+def _proof(
+    figures: Sequence[PaperFigure],
+    venue: Venue,
+    columns: int | None,
+    entries: Mapping[str, Mapping[str, Any]],
+    out: Path,
+) -> tuple[Path, dict[str, Any]]:
+    """All floats of a venue on its pages, and the manifest's entry of that."""
+    floats = [out / name for name, entry in entries.items() if _is_float(entry, venue)]
+    mine = [entry for entry in entries.values() if _is_float(entry, venue)]
+    seeds = {seed for entry in mine for seed in entry["seed"].split(", ")}
+    made = Provenance(
+        commit=commit(),
+        configuration=digest([entry["configuration"] for entry in mine]),
+        seed=", ".join(sorted(seeds - {"none"}, key=int)) or "none",
+        command=_command([figure.name for figure in figures], venue, columns, "--compile"),
+    )
+    file = compile_proof(floats, venue, made, out / venue.name / "proof.pdf")
+    about = {"figure": "all", "venue": venue.name, "format": "pdf", "caption": "", "results": []}
+    return file, {**about, **made._asdict()}
+
+
+def _is_float(entry: Mapping[str, Any], venue: Venue) -> bool:
+    return bool(entry["venue"] == venue.name and entry["format"] == "tex")

@@ -16,6 +16,7 @@ FIGURES = (
     "mu_contributions",
     "guard_authority",
     "proxies_vs_oracles",
+    "noise_regimes",
     "controllers_by_regime",
     "regime_switch",
     "sensitivity_indices",
@@ -41,8 +42,8 @@ def figure_named(name: str) -> PaperFigure:
             ...
         gac_ref.errors.GACError: unknown figure 'risk_parabula'; did you mean 'risk_parabola'? \
 known: risk_parabola, mu_contributions, guard_authority, proxies_vs_oracles, \
-controllers_by_regime, regime_switch, sensitivity_indices, convergence, stability_map, \
-conformance_error, claims_table
+noise_regimes, controllers_by_regime, regime_switch, sensitivity_indices, convergence, \
+stability_map, conformance_error, claims_table
     """
     if name not in FIGURES:
         fail(f"unknown figure {name!r}; {suggest(name, list(FIGURES))}")

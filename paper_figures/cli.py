@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gac_ref.errors import GACError, fail
-from paper_figures.build import build
+from paper_figures.build import build, refuse_columns
 from paper_figures.catalog import FIGURES, figures_named
-from paper_figures.computing import compute_missing, stale
+from paper_figures.computing import compute_missing, require_folder, stale
+from paper_figures.floats import engine_here
 from paper_figures.venues import VENUES, venue_named
 from simulations.analysis.results import Results
 from simulations.arguments import RESULTS
@@ -57,8 +58,14 @@ def _run(arguments: argparse.Namespace) -> int:
     figures = figures_named(arguments.names)
     venues = [venue_named(name) for name in dict.fromkeys(arguments.venue)]
     results = Results(arguments.results)
+    if arguments.columns not in (None, 1, 2):
+        fail(f"--columns {arguments.columns}: a page has one or two; pass 1 or 2")
     if arguments.workers < 1:
         fail(f"--workers {arguments.workers} is below 1; pass how many processes to start")
+    refuse_columns(venues, arguments.columns)
+    if arguments.compile:
+        engine_here()
+    require_folder(arguments.out, "--out")
     computed = compute_missing(
         figures,
         results,
@@ -106,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--columns",
         type=int,
-        choices=(1, 2),
+        metavar="1|2",
         help="columns that every picture spans (default: what suits each); tables keep theirs",
     )
     top.add_argument("--out", type=Path, default=OUT, metavar="DIR", help=f"default: {OUT}")
@@ -117,5 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     which = top.add_mutually_exclusive_group()
     which.add_argument("--saved-only", action="store_true", help="refuse to compute anything")
     which.add_argument("--again", action="store_true", help="compute what is there as well")
-    top.add_argument("--compile", action="store_true", help="compile the tables with TeX as well")
+    top.add_argument(
+        "--compile", action="store_true", help="proof.pdf of all captions and tables, with TeX"
+    )
     return top

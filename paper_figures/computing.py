@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gac_ref._typing import AnyArray
 from gac_ref.errors import GACError, fail
-from paper_figures import conformance
+from paper_figures import conformance, noise
 from paper_figures.spec import PaperFigure, Saved
 from simulations.analysis.catalog import part_named as analysis_part
 from simulations.analysis.question import Part
@@ -16,20 +16,23 @@ from simulations.analysis.results import Results, sound
 from simulations.sweeps.backends import Job, processes, serial
 from simulations.sweeps.progress import Progress
 
-__all__ = ["compute", "compute_missing", "part_named", "read", "stale"]
+__all__ = ["compute", "compute_missing", "part_named", "read", "require_folder", "stale"]
 
-SLOWEST_FIRST = ("claims.study", conformance.NAME)
+OWN = {conformance.NAME: conformance.part, noise.NAME: noise.part}
+"""Results that no analysis saves."""
+
+SLOWEST_FIRST = (noise.NAME, "claims.study", conformance.NAME)
 """Begun first, so that no worker ends alone with a long one."""
 
 
 def part_named(name: str) -> Part:
-    """A part of an analysis, or the conformance check of this package.
+    """A part of an analysis, or one that this package alone saves.
 
     Examples:
         >>> part_named("authority.linear").name
         'authority.linear'
     """
-    return conformance.part() if name == conformance.NAME else analysis_part(name)
+    return OWN[name]() if name in OWN else analysis_part(name)
 
 
 def compute(name: str) -> dict[str, AnyArray]:
@@ -82,7 +85,7 @@ def compute_missing(
             f"{results.root}: no saved results for {', '.join(missing)}; leave out --saved-only to "
             "compute them"
         )
-    _require_folder(results.root)
+    require_folder(results.root, "--results")
     print(f"computing {len(missing)} results", file=sys.stderr, flush=True)
     progress = Progress(sys.stderr, what="results")
     progress(0, len(missing))
@@ -97,8 +100,12 @@ def compute_missing(
     return len(missing)
 
 
-def _require_folder(root: Path) -> None:
-    """Before minutes of work that could then not be saved."""
+def require_folder(root: Path, option: str) -> None:
+    """Before minutes of work that could then not be saved.
+
+    Raises:
+        GACError: The folder cannot be made or written to.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe = root / ".writable"
@@ -106,7 +113,7 @@ def _require_folder(root: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise GACError(
-            f"{root}: cannot write ({error.strerror or error}); pass another --results"
+            f"{root}: cannot write ({error.strerror or error}); pass another {option}"
         ) from error
 
 
@@ -117,6 +124,12 @@ def read(figure: PaperFigure, results: Results) -> dict[str, Saved]:
         GACError: A part is missing or damaged.
     """
     parts = [part_named(name) for name in figure.parts]
+    for part in parts:
+        if not results.has(part):
+            fail(
+                f"{results.path(part)}: missing; compute it with: python -m paper_figures "
+                f"{figure.name} --results {results.root}"
+            )
     return {part.name: Saved(part.settings, results.read(part)) for part in parts}
 
 

@@ -1,4 +1,4 @@
-"""The one result that no analysis saves: the conformance check of a port, in every dtype."""
+"""The conformance check of a correct port, in every dtype, as a saved result."""
 
 from __future__ import annotations
 

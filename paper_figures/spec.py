@@ -31,12 +31,14 @@ class PaperFigure(NamedTuple):
 
     Args:
         name: Of its files and of its module.
-        caption: What a reader needs beside the picture, in LaTeX.
+        caption: What a reader needs beside the picture, or the table where there is no picture, in
+            LaTeX.
         parts: Names of the saved parts that it reads; none for exact formulas.
         columns: How many columns of a venue with two it spans, 1 or 2.
         heights: In inches: in a column of a venue with two, and across the page.
         draw: Draws on an empty figure; None where there is only a table.
         table: The body of a LaTeX table; None where there is only a picture.
+        table_caption: What a reader needs beside the table, where there is a picture as well.
 
     Examples:
         >>> from paper_figures.catalog import figure_named
@@ -51,3 +53,4 @@ class PaperFigure(NamedTuple):
     heights: tuple[float, float] = (0.0, 0.0)
     draw: Callable[[Read, Any], None] | None = None
     table: Callable[[Read], str] | None = None
+    table_caption: str = ""

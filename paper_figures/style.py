@@ -48,7 +48,7 @@ WIDE = 4.5
 
 
 STROKES = "1234+x"
-"""Markers without an area, which need a wider stroke to be seen."""
+"""Markers without an area, which need a wider and longer stroke to be seen."""
 
 
 def rc(venue: Venue) -> dict[str, Any]:
@@ -125,7 +125,8 @@ def line(method: str) -> dict[str, Any]:
         "linestyle": drawn.dash,
         "label": drawn.label,
     }
-    return {**out, "markeredgewidth": 1.4} if drawn.marker in STROKES else out
+    strokes = {"markeredgewidth": 1.4, "markersize": 5.5}
+    return {**out, **strokes} if drawn.marker in STROKES else out
 
 
 def letters(axes: Sequence[Any]) -> None:

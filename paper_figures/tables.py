@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-from gac_ref.errors import GACError, fail
-from paper_figures.manifest import Provenance
-from paper_figures.venues import Venue
+from gac_ref.errors import fail
 
-__all__ = ["bold", "compile_tables", "escape", "float_of", "interval", "tabular"]
+__all__ = ["bold", "escape", "interval", "spanning", "tabular"]
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -22,9 +15,6 @@ _SPECIAL = {
     "^": r"\textasciicircum{}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
-
-ENGINES = ("pdflatex", "lualatex", "xelatex", "tectonic")
-"""What can compile a table, the first that is installed."""
 
 
 def escape(text: str) -> str:
@@ -61,6 +51,16 @@ def interval(value: float, low: float, high: float, decimals: int) -> str:
     return f"${value:.{decimals}f} \\pm {half:.{decimals}f}$"
 
 
+def spanning(text: str, columns: int) -> str:
+    r"""A cell over all columns: the title of a group.
+
+    Examples:
+        >>> spanning("supported", 3)
+        '\\multicolumn{3}{@{}l}{\\emph{supported}}'
+    """
+    return f"\\multicolumn{{{columns}}}{{@{{}}l}}{{\\emph{{{text}}}}}"
+
+
 def tabular(columns: str, head: Sequence[str], groups: Sequence[Sequence[Sequence[str]]]) -> str:
     r"""A table's body.
 
@@ -86,7 +86,7 @@ def tabular(columns: str, head: Sequence[str], groups: Sequence[Sequence[Sequenc
     for index, group in enumerate(groups):
         lines += ["\\midrule"] if index else []
         for cells in group:
-            if len(cells) != len(head):
+            if len(cells) != len(head) and not cells[0].startswith(f"\\multicolumn{{{len(head)}}}"):
                 fail(f"a row of {len(cells)} cells under a header of {len(head)}: {list(cells)!r}")
             lines.append(_row(cells))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
@@ -94,95 +94,3 @@ def tabular(columns: str, head: Sequence[str], groups: Sequence[Sequence[Sequenc
 
 def _row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
-
-
-def float_of(
-    name: str, body: str, caption: str, venue: Venue, columns: int, made: Provenance
-) -> str:
-    """The table as a paper includes it, with what it was made from in comments.
-
-    Args:
-        name: For its label.
-        body: What :func:`tabular` gave.
-        caption: In LaTeX.
-        venue: Where it is printed.
-        columns: How many columns it spans.
-        made: Where its numbers come from.
-    """
-    kind = "table*" if columns == 2 and venue.columns == 2 else "table"
-    comments = [f"% {line}" for line in made.lines()]
-    return "\n".join(
-        [
-            *comments,
-            r"% needs \usepackage{booktabs}",
-            f"\\begin{{{kind}}}[t]",
-            "\\centering",
-            "\\footnotesize",
-            "\\setlength{\\tabcolsep}{4pt}",
-            f"\\caption{{{caption}}}",
-            f"\\label{{tab:{name.replace('_', '-')}}}",
-            body,
-            f"\\end{{{kind}}}",
-            "",
-        ]
-    )
-
-
-def document(files: Sequence[Path], venue: Venue) -> str:
-    """A page of the venue's measures with the tables on it."""
-    two = venue.columns == 2
-    inputs = "\n".join(f"\\input{{{file.name}}}" for file in files)
-    gap = venue.widths[1] - 2.0 * venue.widths[0] if two else 0.0
-    return "\n".join(
-        [
-            f"\\documentclass[10pt{',twocolumn' if two else ''}]{{article}}",
-            f"\\usepackage[textwidth={venue.widths[1]:.4f}in,textheight=9in]{{geometry}}",
-            f"\\setlength{{\\columnsep}}{{{gap:.4f}in}}",
-            "\\usepackage{booktabs}",
-            "\\begin{document}",
-            inputs,
-            "\\end{document}",
-            "",
-        ]
-    )
-
-
-def compile_tables(files: Sequence[Path], venue: Venue, target: Path) -> Path:
-    """Compile tables into one PDF, with the TeX that is installed.
-
-    Args:
-        files: The tables.
-        venue: Whose measures the page has.
-        target: The PDF.
-
-    Raises:
-        GACError: No TeX is installed, or it does not accept a table.
-    """
-    engine = next((name for name in ENGINES if shutil.which(name)), None)
-    if engine is None:
-        fail(
-            f"--compile: no TeX is installed ({', '.join(ENGINES)}); install one with booktabs, or "
-            "leave out --compile: the figures and tables need none"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        for file in files:
-            shutil.copy(file, folder)
-        page = Path(folder) / "tables.tex"
-        page.write_text(document(files, venue), encoding="utf-8")
-        extra = [] if engine == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
-        done = subprocess.run(
-            [engine, *extra, page.name],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=120,
-            check=False,
-            env={**os.environ, "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"},
-        )
-        if done.returncode != 0 or not page.with_suffix(".pdf").is_file():
-            said = done.stdout.splitlines() + done.stderr.splitlines()
-            first = next((line for line in said if line.startswith(("!", "error"))), "no reason")
-            raise GACError(f"{engine} refuses the tables of {venue.label}: {first.strip()}")
-        shutil.copy(page.with_suffix(".pdf"), target)
-    return target

@@ -1,14 +1,8 @@
-"""Small synthetic inputs for every paper figure, and their pictures.
-
-``PYTHONPATH=.:tests python -m _paper_figures FOLDER`` draws the baselines of
-test_paper_figures_images.py anew; look at each before it is committed.
-"""
+"""Small synthetic inputs for every paper figure, and their pictures."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +11,7 @@ from paper_figures.catalog import figure_named
 from paper_figures.figures import controllers_by_regime as controllers
 from paper_figures.spec import Read, Saved
 from paper_figures.style import rc
-from paper_figures.venues import Venue, venue_named
+from paper_figures.venues import Venue
 
 DPI = 60
 """Enough to see a missing line, and a few kilobytes a picture."""
@@ -161,6 +155,16 @@ def rewards() -> dict[str, Any]:
     }
 
 
+def noisy() -> Read:
+    """Regrets of four controllers in two regimes, one of them without noise."""
+    rng = np.random.default_rng(0)
+    names = ["mgda", "gac_documented", "kl_control", "fixed_0.1"]
+    regret = np.exp(rng.standard_normal((2, 4, 1)) + 0.4 * rng.standard_normal((2, 4, 12)))
+    regret[:, 3] = 0.5
+    arrays = {"controllers": np.array(names), "regimes": np.array(["calm", "odd_name"])}
+    return {"noise.regimes": Saved({}, {**arrays, "regret": regret})}
+
+
 def _regimes(_: Read, figure: Any) -> None:
     found = controllers.compared(rewards(), ["good_expert", "bandit"])
     controllers.draw_regimes(found, figure.subplots(1, 2), left=2)
@@ -171,6 +175,7 @@ INPUTS: dict[str, Callable[[], Read]] = {
     "mu_contributions": recording,
     "guard_authority": linear,
     "proxies_vs_oracles": pairs,
+    "noise_regimes": noisy,
     "controllers_by_regime": dict,
     "regime_switch": switch,
     "sensitivity_indices": indices,
@@ -218,19 +223,3 @@ def without_text(figure: Any) -> Any:
         hidden.set_visible(False)
         hidden.set_in_layout(False)
     return figure
-
-
-def draw_baselines(folder: Path) -> None:
-    """Every figure at the width that suits it, ICML's."""
-    import matplotlib
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in INPUTS:
-        with matplotlib.rc_context():
-            picture = drawn(name, venue_named("icml"), figure_named(name).columns)
-            without_text(picture)
-            picture.savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None})
-
-
-if __name__ == "__main__":
-    draw_baselines(Path(sys.argv[1]))

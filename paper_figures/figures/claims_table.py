@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from paper_figures.spec import PaperFigure, Read
-from paper_figures.tables import bold, escape, tabular
+from paper_figures.tables import bold, escape, spanning, tabular
 from simulations.analysis.claims.assemble import headline, rows_of
 from simulations.analysis.claims.rows import Row
 from simulations.analysis.claims.verdict import NOT_TESTABLE, REFUTED, SUPPORTED
@@ -15,6 +15,11 @@ __all__ = ["FIGURE", "cells", "table_of"]
 
 LEVEL = 0.05
 """False discovery rate at which an effect is marked."""
+
+HEAD = ("claim, as tested here", r"effect [95\,\% interval]", "$p$", "$d$", "$n$")
+
+NUMBERS = "2.9in"
+"""Width of the columns of numbers; the claims are broken in what a venue leaves."""
 
 ORDER = (SUPPORTED, REFUTED, NOT_TESTABLE)
 
@@ -46,6 +51,11 @@ def text_of(claim: str) -> str:
     return " ".join(words)
 
 
+def claim_of(row: Row) -> str:
+    """The claim, ragged, without the unit that its effect carries."""
+    return rf"\raggedright {text_of(row.claim.replace(f' ({row.unit})', ''))}"
+
+
 def effect_of(row: Row) -> str:
     """The effect with its interval, to the digits that the interval leaves, three at most."""
     if row.low == row.effect == row.high:
@@ -62,7 +72,7 @@ def effect_of(row: Row) -> str:
 def cells(row: Row) -> list[str]:
     """Claim, effect with its interval, adjusted p, d and n; marked where the test finds it."""
     if not row.n:
-        return [text_of(row.claim), "--", "--", "--", "--"]
+        return [claim_of(row), "--", "--", "--", "--"]
     shown = effect_of(row)
     if not math.isnan(row.p) and row.p < LEVEL:
         shown += "$^{*}$"
@@ -70,7 +80,7 @@ def cells(row: Row) -> list[str]:
         shown = bold(shown)
     p = "--" if math.isnan(row.p) else "$<$0.001" if row.p < 0.001 else f"{row.p:.3f}"
     d = "--" if math.isnan(row.d) else f"${row.d:.2f}$"
-    return [text_of(row.claim), shown, p, d, f"{row.n:,}".replace(",", r"\,")]
+    return [claim_of(row), shown, p, d, f"{row.n:,}".replace(",", r"\,")]
 
 
 def table_of(rows: Sequence[Row]) -> str:
@@ -79,10 +89,8 @@ def table_of(rows: Sequence[Row]) -> str:
     for verdict in ORDER:
         mine = [row for row in rows if row.verdict == verdict]
         if mine:
-            title = [rf"\emph{{{verdict}}}", "", "", "", ""]
-            groups.append([title, *(cells(row) for row in mine)])
-    head = ["claim, as tested here", r"effect [95\,\% interval]", "$p$", "$d$", "$n$"]
-    return tabular(r"p{0.56\linewidth}lrrr", head, groups)
+            groups.append([[spanning(verdict, len(HEAD))], *(cells(row) for row in mine)])
+    return tabular(rf"@{{}}p{{\dimexpr\linewidth-{NUMBERS}\relax}}lrrr@{{}}", HEAD, groups)
 
 
 def _table(saved: Read) -> str:
@@ -94,9 +102,11 @@ FIGURE = PaperFigure(
     name="claims_table",
     caption=(
         r"Claims of the GAC paper (arXiv:2605.26184) at toy scale and on the recording of a small "
-        r"transformer. A star marks an effect that the declared test finds (paired permutation "
-        r"test, or a $t$ or binomial test against a threshold; Benjamini--Hochberg over all tested "
-        r"rows, false discovery rate 0.05); bold marks a supported claim."
+        r"transformer. Effects with 95\,\% intervals over $n$ seeds, refreshes, pairs or simulated "
+        r"experiments. A star marks an effect that the declared test finds (paired permutation "
+        r"test, or a $t$ or binomial test against a threshold; $p$ is adjusted by "
+        r"Benjamini--Hochberg over all tested rows, false discovery rate 0.05); bold marks a "
+        r"supported claim; $d$ is the standardised effect."
     ),
     parts=("claims.study", "claims.weight", "claims.recording", "claims.criterion"),
     columns=2,

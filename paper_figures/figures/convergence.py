@@ -8,6 +8,7 @@ from typing import Any
 from gac_ref._typing import AnyArray
 from paper_figures.spec import PaperFigure, Read
 from paper_figures.style import GREY, SERIES, letters, line, log_ticks, wide
+from simulations.analysis.palette import look
 
 __all__ = ["FIGURE", "TWO_SIDED", "draw_losses", "draw_settled"]
 
@@ -19,8 +20,9 @@ FIXED_DASHES = ("-", "--", ":")
 
 def draw_losses(saved: Mapping[str, AnyArray], ax: Any) -> None:
     """Expected loss over time: lines exact, marks simulated with 95 % intervals."""
-    steps, fixed = saved["steps"], 0
-    for index, name in enumerate(saved["schedules"].tolist()):
+    steps, fixed, names = saved["steps"], 0, saved["schedules"].tolist()
+    for index in sorted(range(len(names)), key=lambda place: look(names[place]).order):
+        name = names[index]
         drawn = line(name)
         if drawn["label"] == "fixed weight":
             drawn["linestyle"] = FIXED_DASHES[fixed % 3]
@@ -52,8 +54,9 @@ def draw_settled(saved: Mapping[str, AnyArray], ax: Any) -> None:
         ax.errorbar(
             saved["checked"], saved["end_mean"][index] - float(saved["least"]),
             TWO_SIDED * saved["end_error"][index], color=color, marker=marker, linestyle="none",
-            elinewidth=0.8, label=rf"$\eta = {rate:g}$",
+            elinewidth=0.8,
         )  # fmt: skip
+        ax.plot([], [], color=color, marker=marker, linestyle=dash, label=rf"$\eta = {rate:g}$")
     closed = float(saved["closed"])
     ax.axvline(closed, color=GREY, linewidth=0.7)
     ax.annotate(r"$\mu^{*}$", (closed, 0.0), xycoords=("data", "axes fraction"), xytext=(2, 2),
@@ -67,16 +70,11 @@ def draw_settled(saved: Mapping[str, AnyArray], ax: Any) -> None:
 
 
 def _draw(saved: Read, figure: Any) -> None:
-    across = wide(figure)
-    axes = figure.subplots(1, 2) if across else figure.subplots(2, 1)
+    axes = figure.subplots(*((1, 2) if wide(figure) else (2, 1)))
     draw_losses(saved["convergence.quadratic"].arrays, axes[0])
     draw_settled(saved["convergence.settled"].arrays, axes[1])
-    if across:
-        axes[0].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-        axes[1].legend(loc="upper left", bbox_to_anchor=(0.2, 1.0))
-    else:
-        axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.03), ncols=2)
-        axes[1].legend(loc="upper left", bbox_to_anchor=(0.2, 1.0))
+    axes[0].legend(loc="upper right")
+    axes[1].legend(loc="upper left", bbox_to_anchor=(0.2, 1.0))
     letters(axes)
 
 
@@ -85,11 +83,11 @@ FIGURE = PaperFigure(
     caption=(
         r"Theory (lines) against simulation (marks, 95\,\% intervals over 256 seeds) on quadratic "
         r"bowls. (a) Expected target loss under fixed weights and schedules. (b) Excess of the "
-        r"loss where SGD with a constant weight settles, by learning rate $\eta$; the vertical "
-        r"line is the closed form."
+        r"loss over the least possible where SGD with a constant weight settles, by learning rate "
+        r"$\eta$; the vertical line is the closed form. Intervals are narrower than most marks."
     ),
     parts=("convergence.quadratic", "convergence.settled"),
     columns=2,
-    heights=(4.2, 2.1),
+    heights=(3.9, 2.1),
     draw=_draw,
 )

@@ -9,20 +9,21 @@ import numpy as np
 from gac_ref import GACConfig
 from gac_ref._typing import FloatArray
 from paper_figures.spec import PaperFigure, Read
-from paper_figures.style import SERIES, letters, log_ticks, wide
+from paper_figures.style import GREY, letters, line, log_ticks, wide
 
 __all__ = ["FIGURE", "draw_map", "draw_steps"]
 
 LEVELS = (0.0, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 1.0)
 
-SHOWN = {
-    "default": "default",
-    "lambda 0.9": r"$\lambda = 0.9$",
-    "beta 0.9": r"$\beta = 0.9$",
-    "internal": "internal feedback",
-    "no prior": "no prior",
+METHOD = {"default": "gac_documented", "internal": "gac_decoupled", "no prior": "gac_no_prior"}
+"""Variant -> the method that it is."""
+
+CHANGED = {
+    "lambda 0.9": (r"$\lambda = 0.9$", "s", "--"),
+    "beta 0.9": (r"$\beta = 0.9$", "^", "-."),
 }
-"""Variant -> how a reader knows it, from the least authority to the most."""
+"""Variant -> label, marker and dash of the documented controller with one knob turned: grey, for it
+is no method of its own."""
 
 
 def draw_map(
@@ -43,11 +44,11 @@ def draw_map(
         lines, fmt="%g", fontsize=ax.xaxis.label.get_size(), inline_spacing=2,
         manual=[_place(level) for level in LEVELS[1:-1]],
     )  # fmt: skip
-    ax.plot(*default, "o", color="#D55E00", markeredgecolor="white", markersize=6, zorder=5)
-    ax.annotate(
-        "default", default, xytext=(0, 7), textcoords="offset points", ha="center",
-        color="#A84300", bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none"},
-    )  # fmt: skip
+    documented = line("gac_documented")
+    ax.plot(*default, documented["marker"], color=documented["color"], markeredgecolor="white",
+            markersize=6, zorder=5)  # fmt: skip
+    ax.annotate("default", default, xytext=(-5, -3), textcoords="offset points", ha="right",
+                va="top", color=documented["color"])  # fmt: skip
     ax.set_yscale("log")
     log_ticks(ax.yaxis, [0.001, 0.01, 0.1, 1.0])
     ax.set_xlabel(r"blend weight $\lambda$")
@@ -56,7 +57,7 @@ def draw_map(
 
 def _place(level: float) -> tuple[float, float]:
     r"""Where the label of a level goes: where :math:`\lambda f / (1 - \lambda (1 - f))` is it."""
-    lam = 0.62 + 0.32 * level**0.5
+    lam = 0.6 + 0.405 * level
     return lam, level * (1.0 - lam) / (lam * (1.0 - level))
 
 
@@ -69,34 +70,36 @@ def draw_steps(names: list[str], responses: FloatArray, ax: Any) -> None:
         ax: The axes.
     """
     t = np.arange(1, responses.shape[1] + 1)
-    for (name, text), (color, marker, dash) in zip(SHOWN.items(), SERIES, strict=False):
+    for name in (*METHOD, *CHANGED):
         if name in names:
-            ax.plot(
-                t, responses[names.index(name)], color=color, marker=marker, linestyle=dash,
-                markevery=0.13, label=text,
-            )  # fmt: skip
+            ax.plot(t, responses[names.index(name)], markevery=0.13, **_looks(name))
     ax.set_xscale("log")
     ax.set_xlim(1, t[-1])
     log_ticks(ax.xaxis, [1, 10, 100])
     ax.set_ylim(-0.03, 1.03)
+    ax.set_yticks([0.0, 0.25, 0.5, 0.75, 1.0])
     ax.set_xlabel("steps since the raw estimate rose by 1")
     ax.set_ylabel(r"change of $\mu$")
+    ax.legend(loc="upper left")
+
+
+def _looks(name: str) -> dict[str, Any]:
+    """Of a variant: its method's, or grey."""
+    if name in METHOD:
+        return line(METHOD[name])
+    label, marker, dash = CHANGED[name]
+    return {"label": label, "marker": marker, "linestyle": dash, "color": GREY}
 
 
 def _draw(saved: Read, figure: Any) -> None:
     settings, arrays = saved["authority.linear"]
     config = GACConfig()
-    across = wide(figure)
-    axes = figure.subplots(1, 2, width_ratios=[1.0, 1.1]) if across else figure.subplots(2, 1)
+    axes = figure.subplots(*((1, 2) if wide(figure) else (2, 1)))
     draw_map(
         arrays["map_lambda"], arrays["map_forget"], arrays["map"],
         (config.blend_weight, 1.0 - config.ema_beta), axes[0],
     )  # fmt: skip
     draw_steps(list(settings["variants"]), arrays["step_response"], axes[1])
-    if across:
-        axes[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-    else:
-        axes[1].legend(loc="lower center", bbox_to_anchor=(0.5, 1.03), ncols=2)
     letters(axes)
 
 
@@ -104,12 +107,13 @@ FIGURE = PaperFigure(
     name="guard_authority",
     caption=(
         r"Authority of the estimate. (a) Steady-state $\partial\mu / \partial\mu_{\mathrm{raw}}$ "
-        r"of the guards with the applied weight fed back, over the blend weight and the "
-        r"forgetting rate of the average; the rest is the prior's. (b) Response of $\mu$ to a "
-        r"lasting rise of the raw estimate by 1, away from cap and clip."
+        r"of the guards with the applied weight fed back, over the blend weight and the forgetting "
+        r"rate of the average; the rest is the prior's. (b) Response of $\mu$ to a lasting rise of "
+        r"the raw estimate by 1, away from cap and clip. Grey: the documented controller with one "
+        r"knob turned. Exact formulas: nothing is sampled."
     ),
     parts=("authority.linear",),
     columns=2,
-    heights=(4.3, 2.0),
+    heights=(3.8, 2.1),
     draw=_draw,
 )

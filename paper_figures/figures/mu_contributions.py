@@ -9,13 +9,14 @@ import numpy as np
 from gac_ref import GACConfig
 from gac_ref._typing import FloatArray
 from paper_figures.spec import PaperFigure, Read
-from paper_figures.style import letters, wide
+from paper_figures.style import MINUS, letters, wide
 from simulations.analysis.authority.decomposition import PARTS
+from simulations.analysis.palette import look
 
 __all__ = ["FIGURE", "draw_split"]
 
-SHOWN = {"default": "default guards", "internal": "internal feedback"}
-"""Variant -> how a reader knows it."""
+SHOWN = {"default": "gac_documented", "internal": "gac_decoupled"}
+"""Variant -> the method that it is."""
 
 FILLS: dict[str, tuple[str, str]] = {
     "estimate": ("#0072B2", ""),
@@ -50,7 +51,12 @@ def draw_split(parts: FloatArray, raw: FloatArray, start: float, ax: Any) -> Non
     ax.plot(t, raw, color="#009E73", linestyle=":", linewidth=1.0, label=r"raw $\mu^{*}$")
     ax.plot(t, start + parts.sum(axis=0), color="black", linewidth=1.3, label=r"applied $\mu$")
     ax.axhline(start, color="black", linewidth=0.5)
-    ax.set_xlim(0, t[-1])
+    share = float(parts[PARTS.index("estimate"), -1])
+    ax.text(
+        0.98, 0.05, f"estimate's part in the end: {share:.3f}".replace("-", MINUS),
+        transform=ax.transAxes, ha="right", va="bottom", color=FILLS["estimate"][0],
+    )  # fmt: skip
+    ax.set_xlim(0, t.size)
     ax.set_ylim(0.0, 1.0)
     ax.set_xlabel("training step")
 
@@ -60,11 +66,11 @@ def _draw(saved: Read, figure: Any) -> None:
     variants = list(settings["variants"])
     across = wide(figure)
     axes = figure.subplots(1, 2, sharey=True) if across else figure.subplots(2, 1, sharex=True)
-    for ax, (variant, text) in zip(axes, SHOWN.items(), strict=True):
+    for ax, (variant, method) in zip(axes, SHOWN.items(), strict=True):
         v = variants.index(variant)
         start = GACConfig(**settings["variants"][variant]).init_mu
         draw_split(arrays["parts"][v], arrays["raw"][v], start, ax)
-        ax.text(0.98, 0.97, text, transform=ax.transAxes, ha="right", va="top")
+        ax.text(0.98, 0.97, look(method).label, transform=ax.transAxes, ha="right", va="top")
     for ax in axes if not across else axes[:1]:
         ax.set_ylabel(r"weight on SFT, $\mu$")
     if not across:
@@ -75,10 +81,9 @@ def _draw(saved: Read, figure: Any) -> None:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     order = [r"applied $\mu$", *(name for name in PARTS if name in handles), r"raw $\mu^{*}$"]
-    side = "outside right center" if across else "outside upper center"
     figure.legend(
-        [handles[name] for name in order], order, loc=side, ncols=1 if across else 3,
-        handlelength=1.6,
+        [handles[name] for name in order], order, loc="outside upper center",
+        ncols=len(order) if across else 3, handlelength=1.6,
     )  # fmt: skip
     letters(axes)
 
@@ -86,14 +91,16 @@ def _draw(saved: Read, figure: Any) -> None:
 FIGURE = PaperFigure(
     name="mu_contributions",
     caption=(
-        r"The applied weight over the recorded training of a small transformer, split exactly "
-        r"into what the estimate, the prior, the initial value, the change cap and the clips "
-        r"contributed to its distance from the initial weight. (a) Default guards: the estimate "
-        r"is the sliver at the line of the initial weight. (b) The weight average fed with its own "
-        r"state. Dotted: the raw estimate."
+        r"The weight (black) that two controllers apply when they replay one recorded training of "
+        r"a small transformer, 300 steps, split exactly into what the estimate, the prior, the "
+        r"change cap and, where they act, the initial value and the clips contributed. "
+        r"Contributions that raise the weight are stacked above its initial value (thin line), "
+        r"those that lower it below; they add up to the black line. (a) The estimate is the sliver "
+        r"at the thin line. (b) The weight average is fed with its own state. Dotted: the raw "
+        r"estimate. A replay is the same each time: no interval."
     ),
     parts=("authority.recording",),
     columns=2,
-    heights=(3.9, 2.0),
+    heights=(3.9, 2.1),
     draw=_draw,
 )

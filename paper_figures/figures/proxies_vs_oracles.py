@@ -25,6 +25,9 @@ AXES = (
 )
 """Truth (in squared gradient) and proxy (in squared nats, advantages and z-scores)."""
 
+RUN, STUDY = "#0072B2", "#5A5A5A"
+"""Colour of the recorded run, and of what is written of the repeated ones."""
+
 
 def draw_pairs(
     run: tuple[FloatArray, FloatArray],
@@ -41,22 +44,25 @@ def draw_pairs(
         ax: The axes.
     """
     size = ax.xaxis.label.get_size()
-    ax.plot(*(values.ravel() for values in others), "^", color=GREY, markersize=3, alpha=0.6,
-            markeredgewidth=0.0)  # fmt: skip
-    ax.plot(*run, "o", color="#0072B2", markersize=3.6, markeredgecolor="white",
-            markeredgewidth=0.4)  # fmt: skip
+    ax.plot(*(values.ravel() for values in others), "^", color=GREY, markersize=3, alpha=0.7,
+            markeredgewidth=0.0, label="repeated runs")  # fmt: skip
+    ax.plot(*run, "o", color=RUN, markersize=3.6, markeredgecolor="white",
+            markeredgewidth=0.4, label="the recorded run")  # fmt: skip
     for axis, values in zip((ax.xaxis, ax.yaxis), zip(run, others, strict=True), strict=True):
         _scaled(ax, axis, np.concatenate([each.ravel() for each in values]))
     ax.set_xlabel(labels[0])
     ax.set_ylabel(labels[1])
     along = serial_correlation(run[1], run[0])
     within = mean_correlation(correlations(others[1], others[0]), labels[1])
-    text = f"$\\bullet$ $r$ = {_text(along)}\n$\\blacktriangle$ $r$ = {_text(within)}"
-    ax.text(0.0, 1.03, text, transform=ax.transAxes, fontsize=size, va="bottom")
+    for place, (found, color) in enumerate(((within, STUDY), (along, RUN))):
+        ax.annotate(
+            _text(found), (0.0, 1.0), xycoords="axes fraction", color=color,
+            xytext=(0.0, 4.0 + 1.3 * size * place), textcoords="offset points",
+        )  # fmt: skip
 
 
 def _text(found: Estimate) -> str:
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]".replace("-", MINUS)
+    return f"$r$ = {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]".replace("-", MINUS)
 
 
 def _scaled(ax: Any, axis: Any, values: FloatArray) -> None:
@@ -87,17 +93,21 @@ def _draw(saved: Read, figure: Any) -> None:
             labels,
             ax,
         )
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles[::-1], names[::-1], loc="outside upper center", ncols=2, markerscale=1.4)
 
 
 FIGURE = PaperFigure(
     name="proxies_vs_oracles",
     caption=(
         r"Each affordable proxy against the true value that it stands for, computed from per-group "
-        r"gradients. Dots: along one recorded training of a small transformer, with the interval "
-        r"of the correlation at the effective number of independent pairs. Triangles: repeated "
-        r"training under several controllers, with the correlation within each seed, averaged. "
-        r"Intervals are 95\,\%. Truths in squared gradients; proxies in squared nats, advantages "
-        r"and $z$-scores."
+        r"gradients, with Pearson's $r$ and its 95\,\% interval. Dots and upper line: 30 steps of "
+        r"one recorded training of a small transformer; the interval is Fisher's at the effective "
+        r"number of independent pairs. Triangles and lower line: the same training under 7 "
+        r"controllers, 3 steps of each, over 5 seeds; $r$ is taken within each seed and averaged, "
+        r"with Student's interval. Truths in squared gradients, on logarithmic axes (linear within "
+        r"$\pm 1$ for $\Delta^2$, whose unbiased estimate may be negative); proxies in squared "
+        r"nats, advantages and $z$-scores."
     ),
     parts=("fidelity.recording", "fidelity.study"),
     columns=2,

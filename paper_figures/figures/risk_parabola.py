@@ -27,7 +27,11 @@ SETTING = {"sigma_s2": 1.0, "sigma_r2": 3.0, "delta_g2": 4.0, "alpha": 0.2}
 BIASES = {"beta_s": 0.9, "beta_r": 0.5}
 """Lengths of the biases in panel b."""
 
-YOUNG = (0.25, 1.0, 4.0)
+YOUNG = {0.25: "1/4", 1.0: "1", 4.0: "4"}
+"""Parameter of Young's inequality -> how it is written."""
+
+NAMED_AT = {0.25: (0.06, "left"), 1.0: (0.36, "center"), 4.0: (0.75, "right")}
+"""Weight at which a curve of Young's is named, where it has room, and on which side."""
 
 POINTS = 201
 
@@ -78,19 +82,22 @@ def draw_parts(ax: Any) -> None:
     )
     symbols = (r"$\alpha$", r"$\mu_{\rm iv}$", r"$\mu^{*}$")
     for (name, values, (color, marker, dash), best), symbol in zip(pieces, symbols, strict=True):
-        ax.plot(mu, values, color=color, linestyle=dash, label=name)
+        ax.plot(mu, values, color=color, linestyle=dash)
+        ax.plot([], [], color=color, linestyle=dash, marker=marker, label=name)
         low = float(np.interp(best, mu, values))
-        ax.plot([best], [low], marker=marker, color=color, markersize=5, linestyle="none")
+        ax.plot(
+            [best], [low], marker=marker, color=color, markersize=5, linestyle="none", clip_on=False
+        )
         ax.annotate(
             symbol, (best, low), xytext=(0, -12 if name == "noise" else 5),
             textcoords="offset points", ha="center", color=color,
         )  # fmt: skip
     ax.set_xlim(0.0, 1.0)
     ax.set_xticks([0.0, 0.5, 1.0])
-    ax.set_ylim(0.0, 5.0)
+    ax.set_ylim(0.0, 4.4)
     ax.set_xlabel(r"weight on SFT, $\mu$")
     ax.set_ylabel(r"risk $R(\mu)$ (gradient$^2$)")
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper center")
 
 
 def draw_bounds(ax: Any) -> None:
@@ -99,56 +106,62 @@ def draw_bounds(ax: Any) -> None:
     every = risks_over_directions(mu, 32)
     ax.fill_between(
         mu, every.min(axis=1), every.max(axis=1), color="#D9D9D9", linewidth=0.0,
-        label="exact risk,\nany directions",
+        label="exact risk, all directions",
     )  # fmt: skip
-    for eta in YOUNG:
+    triangle = triangle_bound(mu, **SETTING, **BIASES)
+    _curve(mu, triangle, float(triangle_minimiser(**SETTING, **BIASES)), "triangle bound",
+           SERIES[0], ax, markersize=7.0, markerfacecolor="none")  # fmt: skip
+    for eta, name in YOUNG.items():
         bound = young_bound(mu, **SETTING, **BIASES, eta=eta)
-        only = eta == YOUNG[0]
-        ax.plot(
-            mu, bound, color=SERIES[1][0], linewidth=0.8, linestyle=SERIES[1][2],
-            label=r"Young, $\eta = 1/4, 1, 4$" if only else None,
-        )  # fmt: skip
         best = float(young_minimiser(**SETTING, **BIASES, eta=eta))
-        ax.plot(
-            [best], [float(young_bound(best, **SETTING, **BIASES, eta=eta))],
-            marker=SERIES[1][1], color=SERIES[1][0], linestyle="none",
+        text = r"Young bounds, by $\eta$" if eta == 1.0 else None
+        _curve(mu, bound, best, text, SERIES[1], ax, linewidth=0.8, markersize=3.5)
+        place, side = NAMED_AT[eta]
+        ax.annotate(
+            f"${name}$", (place, float(np.interp(place, mu, bound))), xytext=(0, 3),
+            textcoords="offset points", ha=side, color=SERIES[1][0],
         )  # fmt: skip
-    ax.plot(mu, triangle_bound(mu, **SETTING, **BIASES), color="black", label="triangle bound")
-    best = float(triangle_minimiser(**SETTING, **BIASES))
-    ax.plot(
-        [best], [float(triangle_bound(best, **SETTING, **BIASES))], "o", color="black", markersize=5
-    )
     noise_s = effective_noise(SETTING["sigma_s2"], BIASES["beta_s"])
     noise_r = effective_noise(SETTING["sigma_r2"], BIASES["beta_r"])
-    color, marker, dash = SERIES[2]
     surrogate = risk(mu, noise_s, noise_r, SETTING["delta_g2"], SETTING["alpha"])
-    ax.plot(mu, surrogate, color=color, linestyle=dash, label="bias as noise\n(no bound)")
-    best = float(effective_noise_minimiser(**SETTING, **BIASES))
-    ax.plot([best], [float(np.interp(best, mu, surrogate))], marker=marker, color=color)
-    ax.axvline(float(closed_form(**SETTING)), color=GREY, linewidth=0.6)
+    least = float(effective_noise_minimiser(**SETTING, **BIASES))
+    _curve(mu, surrogate, least, "biases as noise", SERIES[2], ax)
+    ax.axvline(float(closed_form(**SETTING)), ymax=0.45, color=GREY, linewidth=0.6)
     ax.annotate(
         r"$\mu^{*}$", (float(closed_form(**SETTING)), 0.0), xytext=(2, 2),
         textcoords="offset points", color="#555555",
     )  # fmt: skip
     ax.set_xlim(0.0, 1.0)
     ax.set_xticks([0.0, 0.5, 1.0])
-    ax.set_ylim(0.0, 9.0)
+    ax.set_ylim(0.0, 12.0)
     ax.set_xlabel(r"weight on SFT, $\mu$")
     ax.set_ylabel(r"risk or bound (gradient$^2$)")
+    ax.legend(loc="upper left")
+
+
+def _curve(
+    mu: FloatArray,
+    values: FloatArray,
+    best: float,
+    text: str | None,
+    drawn: tuple[str, str, Any],
+    ax: Any,
+    **mark: Any,
+) -> None:
+    """A curve and the mark of its minimum, which the legend shows as one."""
+    color, marker, dash = drawn
+    width = {"linewidth": mark.pop("linewidth")} if "linewidth" in mark else {}
+    ax.plot(mu, values, color=color, linestyle=dash, **width)
+    ax.plot([best], [float(np.interp(best, mu, values))], marker, color=color, **mark)
+    if text is not None:
+        ax.plot([], [], color=color, linestyle=dash, marker=marker, label=text, **width, **mark)
 
 
 def _draw(saved: Read, figure: Any) -> None:
     del saved
-    if wide(figure):
-        axes = figure.subplots(1, 2, width_ratios=[1.0, 1.15])
-    else:
-        axes = figure.subplots(2, 1)
+    axes = figure.subplots(*((1, 2) if wide(figure) else (2, 1)))
     draw_parts(axes[0])
     draw_bounds(axes[1])
-    if wide(figure):
-        axes[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), labelspacing=0.5)
-    else:
-        axes[1].legend(loc="upper center", bbox_to_anchor=(0.45, -0.24), ncols=2)
     letters(axes)
 
 
@@ -159,12 +172,13 @@ FIGURE = PaperFigure(
         r"$\alpha = 0.2$. (a) Without bias, disagreement (least at $\alpha$) and noise (least at "
         r"the inverse-variance weight $\mu_{\mathrm{iv}}$) add up to a parabola whose vertex "
         r"$\mu^{*}$ lies between. (b) With biases of length $0.9$ and $0.5$: the exact risk over "
-        r"all their directions, the bounds that their lengths alone can prove, and the "
-        r"surrogate that counts squared biases as noise, which bounds nothing. Marks: minima; "
-        r"vertical line: the closed form, which knows of no bias."
+        r"all their directions, the bounds that their lengths alone can prove, and the surrogate "
+        r"that counts squared biases as noise, which bounds nothing. Numbers at Young's bounds: "
+        r"their parameter $\eta$. Marks: minima; vertical line: the closed form, which knows of no "
+        r"bias. Exact formulas: nothing is sampled."
     ),
     parts=(),
     columns=2,
-    heights=(4.6, 2.1),
+    heights=(4.0, 2.1),
     draw=_draw,
 )
