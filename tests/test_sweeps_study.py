@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from _studies import tiny
 
-from gac_ref import GACError
+from gac_ref import GACError, baselines
 from simulations.sweeps.design import design_points
 from simulations.sweeps.run import all_cells
 from simulations.sweeps.study import Study, find_study, studies
@@ -21,6 +21,11 @@ def test_every_declared_study_builds() -> None:
         points = study.points()
         assert len({cell.name for cell in all_cells(points)}) == len(all_cells(points))
         assert Study.from_tree(study.to_tree(), name) == study
+
+
+def test_the_policies_study_has_every_rule() -> None:
+    kinds = {table["kind"] for table in find_study("policies").controllers.values()}
+    assert kinds == {*baselines.RULES, "fixed_grid"}
 
 
 def test_the_default_study_is_large_enough() -> None:
