@@ -25,16 +25,25 @@ PROBLEMS: dict[str, str] = {
 """Kind -> module:class. "scenario", with a name of ``simulations.noise.SCENARIOS``, is one more."""
 
 
+FEW = 12
+"""Names that an error message lists beside the one that was probably meant."""
+
+
 def suggest(name: str, known: list[str]) -> str:
-    """The known names for an error message, a close match first where there is one.
+    """The known names for an error message, a close match first; it alone where many are known.
 
     Examples:
         >>> suggest("horizn", ["seeds", "horizon"])
         "did you mean 'horizon'? known: seeds, horizon"
+        >>> suggest("horizn", ["horizon", *"abcdefghijklm"])
+        "did you mean 'horizon'?"
     """
+    known = list(dict.fromkeys(known))
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(known) or 'none'}"
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    if hint and len(known) > FEW:
+        return hint
+    return f"{hint} known: {', '.join(known) or 'none'}".lstrip()
 
 
 def problem_class(kind: str) -> Any:

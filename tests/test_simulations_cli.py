@@ -41,6 +41,8 @@ def test_run_prints_a_table_with_intervals(out: Path, capsys: pytest.CaptureFixt
     code, text, err = said(capsys, "run", "smoke", "--out", out, *SMALL)
     assert (code, err) == (0, "")
     assert "loss_final (n = 70)" in text
+    assert "\nloss_final (n = 70), unit loss, lower is better\n" in text
+    assert re.search(r"^best_fixed is .*: \S+ in balanced, \S+ in noisy_rl\.$", text, re.MULTILINE)
     assert re.search(r"^best_fixed +\S+ \[\S+, \S+\] +\S+ \[\S+, \S+\]$", text, re.MULTILINE)
     assert "Student t for means, Wilson for shares" in text
 
@@ -147,7 +149,19 @@ def test_export_is_a_labelled_dataset_with_units_and_provenance(out: Path) -> No
         ("summary smok", "unknown study 'smok'"),
         ("run smoke --set horizn=3", "unknown parameter 'horizn'; did you mean 'horizon'?"),
         ("run smoke --set horizon", "setting 'horizon' has no '='"),
-        ("run smoke --set horizon=many", "run.horizon = 'many' is not of type int"),
+        ("run smoke --set horizon=many", "run.horizon = 'many' is not a whole number"),
+        ("run smoke --set kind=cubic", "problem kind 'cubic' is unknown"),
+        ("run smoke --set gacc.alpha=0.1", "'gacc' is no table; did you mean 'gac'?"),
+        ("run smoke --set best_fixed.points=9999999", "not a whole number in [2, 1001]"),
+        ("run smoke --timeout 0", "'0' is not a time above 0"),
+        ("run smoke --checkpoint soon", "'soon' is not a time above 0"),
+        ("run default --set level_s.value=3", "the table has value and no kind; add one of"),
+        ("run default --set noise.kind=joint_gausian", "did you mean 'joint_gaussian'?"),
+        ("run default --set noise.kind=joint_gaussian", "needs 'matrix', which has no default"),
+        (
+            "run default --set noise={kind='joint_gaussian',matrix=[[1.0,2.0],[2.0,1.0]]}",
+            "matrix has the eigenvalue -1.0; no noise has a negative variance",
+        ),
         ("run smoke --set horizon=0", "run.horizon = 0 is below 1"),
         ("run smoke --set correlation=2.0", "correlation = 2.0 is outside [-1, 1]"),
         ("run smoke --set gac.betta=0.9", "unknown config field 'betta'"),

@@ -53,6 +53,7 @@ def test_space_filling_points_hit_every_stratum(kind: str) -> None:
     design = {"kind": kind, "points": 16, "seed": 3, "parameters": ranges}
     points = design_points(design)
     assert points == design_points(design)
+    assert points != design_points(design | {"seed": 4})
     unit = np.array([(np.log10(p["a"]) + 1.0) / 2.0 for p in points])
     assert sorted(np.floor(16 * unit)) == list(range(16))
     assert all(2.0 <= p["b"] <= 5.0 and type(p["c"]) is int and 1 <= p["c"] <= 9 for p in points)
@@ -77,6 +78,10 @@ def test_a_design_reaches_the_controllers() -> None:
         ({"design": {"parameters": {"run.beta": [0.5]}}}, "unknown parameter 'run.beta'"),
         ({"design": {"kind": "sobol", "points": 6,
                      "parameters": {"run.alpha": {"low": 0, "high": 1}}}}, "not a power of two"),
+        ({"design": {"kind": "sobol", "points": 2**40,
+                     "parameters": {"run.alpha": {"low": 0, "high": 1}}}}, "not a whole number in"),
+        ({"design": {"parameters": {"run.alpha": [0.5] * 100, "run.seed": [1] * 100}}},
+         "have 10000 combinations"),
         ({"run": {"seeds": 10**12}}, "lower it, or raise run.seeds_per_cell"),
         ({"design": {"kind": "sobol", "points": 4, "parameters": {"run.alpha": {"low": 1}}}},
          "no low and high"),

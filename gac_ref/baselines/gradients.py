@@ -3,9 +3,9 @@ r"""Multi-task gradient combination for two tasks, as mixing weights: MGDA, PCGr
 With :math:`G = \begin{pmatrix} G_{ss} & G_{sr} \\ G_{sr} & G_{rr} \end{pmatrix}` the Gram matrix of
 the two measured gradients, each method is :math:`w_s g_s + w_r g_r` with weights that depend on G
 alone. The rules give :math:`\mu = w_s / (w_s + w_r)` and keep the weights in ``parts``, since the
-normalisation drops the length of the step. The same holds for :mod:`gac_ref.baselines.cagrad`,
-:mod:`gac_ref.baselines.nash_mtl` and :mod:`gac_ref.baselines.upgrad`. All of them see the measured gradients, noise included:
-none knows about :math:`\sigma^2`.
+normalisation drops the length of the step; :mod:`gac_ref.baselines.cagrad`,
+:mod:`gac_ref.baselines.nash_mtl` and :mod:`gac_ref.baselines.upgrad` do the same. All of them see
+the measured gradients, noise included: none knows about :math:`\sigma^2`.
 """
 
 from __future__ import annotations

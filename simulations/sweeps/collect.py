@@ -184,8 +184,10 @@ def write_netcdf(dataset: Any, target: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
+        # HDF5 puts its own account of the error where the system's word would be.
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise StoreFull(
-            f"{target}: cannot write ({error.strerror or error}); make room and export again"
+            f"{target}: cannot write ({reason}); make room, or pass another --to"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

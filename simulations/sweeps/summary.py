@@ -33,6 +33,7 @@ __all__ = [
     "SHARES",
     "Row",
     "Values",
+    "chosen_weights",
     "hindsight",
     "mean_interval",
     "primary_metric",
@@ -166,6 +167,24 @@ def hindsight(values: Values, grid: str, primary: str, *, maximise: bool) -> int
     members = [i for i, name in enumerate(values.controllers) if name.startswith(grid + GRID_MARK)]
     means = np.array([values.metrics[primary][i].mean() for i in members])
     return members[int(np.argmax(means) if maximise else np.argmin(means))]
+
+
+def chosen_weights(
+    study: Study, points: Sequence[Point], store: Store
+) -> dict[str, dict[str, str]]:
+    """Grid -> label of the point -> its best weight in hindsight, as text; {} without a grid."""
+    chosen: dict[str, dict[str, str]] = {}
+    if not any(table.get("kind") == "fixed_grid" for table in study.controllers.values()):
+        return chosen
+    maximise = bool(study.summary.get("maximise", False))
+    for point in points:
+        values = read_point(point, store)
+        marked = [name.partition(GRID_MARK)[0] for name in values.controllers if GRID_MARK in name]
+        for grid in dict.fromkeys(marked):
+            primary = primary_metric(study, values.metrics)
+            name = values.controllers[hindsight(values, grid, primary, maximise=maximise)]
+            chosen.setdefault(grid, {})[point.label] = name.partition(GRID_MARK)[2]
+    return chosen
 
 
 def summarise(
