@@ -43,7 +43,7 @@ def render(
         <BLANKLINE>
         loss (n = 200), lower is better
                                calm
-        gac    1.000 [0.5000, 1.500]
+        gac   1.000 [0.5000, 1.500]
         <BLANKLINE>
         Means over seeds, with 95% intervals: Student t for means, Wilson for shares.
     """
