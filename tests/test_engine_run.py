@@ -124,8 +124,9 @@ def single_trajectory(whole_plan: Plan, controller: Controller, seed: int) -> di
     toy, settings, rule = whole_plan.problem, whole_plan.settings, controller.rule
     assert isinstance(toy, Toy)
     generators = BlockStreams(settings.seed, [0]).generators
-    theta = toy.start(generators["start"][0], BLOCK)[seed]
+    theta = first = toy.start(generators["start"][0], BLOCK)[seed]
     state, risks, regrets, losses = baselines.init(rule), [], [], []
+    mus, gaps, drifts, kls = [], [], [], []
     norm = np.nan
     for step in range(settings.horizon):
         draw = toy.draw(generators["draw"][0], BLOCK, step)
@@ -152,8 +153,13 @@ def single_trajectory(whole_plan: Plan, controller: Controller, seed: int) -> di
         mu = float(info.mu)
         if step % settings.measure_every == 0:
             risks.append(float(risk(mu, s2, r2, d2)))
-            regrets.append(risks[-1] - float(risk(closed_form(s2, r2, d2), s2, r2, d2)))
+            best = float(closed_form(s2, r2, d2))
+            regrets.append(risks[-1] - float(risk(best, s2, r2, d2)))
             losses.append(0.5 * float(theta @ theta))
+            mus.append(mu)
+            gaps.append(abs(mu - best))
+            drifts.append(0.5 * float((theta - first) @ (theta - first)))
+            kls.append(float(toy.outcomes(theta, step)["kl"]))
         norm = float(np.sqrt(g_s @ g_s))
         rate = settings.learning_rate / (1.0 + settings.learning_rate_decay * step)
         theta = theta - rate * (mu * g_s + (1.0 - mu) * g_r)
@@ -162,6 +168,10 @@ def single_trajectory(whole_plan: Plan, controller: Controller, seed: int) -> di
         "loss_mean": float(np.mean(losses)),
         "gradient_mse": float(np.mean(risks)),
         "mu_final": mu,
+        "mu_mean": float(np.mean(mus)),
+        "mu_gap": float(np.mean(gaps)),
+        "drift_area": settings.measure_every * sum(drifts),
+        "kl_area": settings.measure_every * sum(kls),
     } | ({"regret": float(np.mean(regrets))} if controller.name != "oracle_gac" else {})
 
 

@@ -125,6 +125,7 @@ def test_export_is_a_labelled_dataset_with_units_and_provenance(out: Path) -> No
         assert data.loss_final.dtype == np.float64
         assert data.loss_final.attrs["units"] == "loss"
         assert data.time_to_target.attrs["units"] == "step"
+        assert all(variable.attrs["units"] for variable in data.data_vars.values())
         assert data.attrs["seed"] == 0
         made = json.loads(str(data.attrs["computed_with"]))
         assert made.keys() == {"commit", "gac_ref", "numpy", "python", "source"}

@@ -71,6 +71,12 @@ def test_the_weight_that_was_best_in_hindsight_is_named(store: Store) -> None:
         means = values.metrics["loss_final"].mean(axis=1)
         assert means[best] == means[2:].min()
     assert chosen_weights(tiny(controllers={"gac": {}}), points, store) == {}
+    most = tiny(summary={"primary": "loss_final", "maximise": True})
+    for label, weight in chosen_weights(most, points, store)["grid"].items():
+        point = next(point for point in points if point.label == label)
+        values = read_point(point, store)
+        means = values.metrics["loss_final"].mean(axis=1)
+        assert means[values.controllers.index(f"grid@{weight}")] == means[2:].max()
 
 
 def test_rounding_is_shown_as_zero_and_numbers_in_four_digits() -> None:

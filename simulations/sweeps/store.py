@@ -40,6 +40,9 @@ except ImportError:  # not POSIX: runs at once may compute a cell twice, and sto
 __all__ = ["FileCheckpoint", "Store", "StoreFull"]
 
 
+FOLDERS = ("cells", "partial", "locks")
+
+
 class StoreFull(GACError):
     """The store could not be written; what is in it is whole."""
 
@@ -81,9 +84,9 @@ class Store:
             StoreFull: The folder cannot be written.
         """
         with _writing(self.root):
-            for name in ("cells", "partial", "locks"):
-                (self.root / name).mkdir(parents=True, exist_ok=True)
-                clear_leftovers(self.root / name)
+            for folder in (self.root, *(self.root / name for name in FOLDERS)):
+                folder.mkdir(parents=True, exist_ok=True)
+                clear_leftovers(folder)
 
     def write(self, cell: Cell, arrays: Mapping[str, AnyArray]) -> None:
         """Store a finished cell, whole or not at all, and drop its checkpoint.

@@ -98,15 +98,13 @@ def read_point(point: Point, store: Store) -> Values:
     parts = []
     for cell in point.cells:
         if not store.has(cell):
-            fail(
-                f"{store.root}: {point.label!r} is not finished; run: python -m simulations resume"
-            )
+            fail(f"{store.root}: {point.label!r} is not finished; run: {_resume(store)}")
         try:
             parts.append(store.read(cell))
         except Damaged as error:
             fail(
-                f"{store.path(cell)}: damaged ({error}); run: python -m simulations resume, "
-                "which sets it aside and computes it again"
+                f"{store.path(cell)}: damaged ({error}); to set it aside and compute it again, "
+                f"run: {_resume(store)}"
             )
     first = parts[0]
     metrics = {
@@ -122,6 +120,10 @@ def read_point(point: Point, store: Store) -> Values:
         units=json.loads(str(first["units"])),
         made_with=[str(part["computed_with"]) for part in parts],
     )
+
+
+def _resume(store: Store) -> str:
+    return f"python -m simulations resume STUDY --out {store.root}"
 
 
 def mean_interval(values: FloatArray) -> tuple[float, float, float]:
