@@ -260,6 +260,17 @@ def test_heavy_libraries_are_imported_when_needed_only() -> None:
     assert result.stdout == "set()\n"
 
 
+def test_the_time_left_follows_the_cells_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("simulations.sweeps.progress.time.monotonic", lambda: now[0])
+    loud = io.StringIO()
+    bar = Progress(loud, shown=True)
+    bar(3, 10)  # three cells were there before
+    now[0] += 4.0
+    bar(5, 10)
+    assert "5/10 cells, 10 s left" in loud.getvalue()
+
+
 def test_the_progress_bar_shows_the_time_left_on_a_terminal_only() -> None:
     quiet = io.StringIO()
     bar = Progress(quiet)
