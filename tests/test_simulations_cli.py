@@ -125,6 +125,8 @@ def test_export_is_a_labelled_dataset_with_units_and_provenance(out: Path) -> No
         assert data.loss_final.dtype == np.float64
         assert data.loss_final.attrs["units"] == "loss"
         assert data.time_to_target.attrs["units"] == "step"
+        assert data.curve_regret_mean.attrs["units"] == "gradient^2"
+        assert data.trace_regret.attrs["units"] == "gradient^2"
         assert all(variable.attrs["units"] for variable in data.data_vars.values())
         assert data.attrs["seed"] == 0
         made = json.loads(str(data.attrs["computed_with"]))
