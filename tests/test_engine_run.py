@@ -75,6 +75,18 @@ def test_chunking_changes_no_bit() -> None:
     assert same_bits(apart[0]["trace"], whole["trace"])
 
 
+def test_tiles_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_plan = plan()
+    together = Chunk(whole_plan, whole_plan.blocks)
+    assert len(together.tiles) == 1
+    monkeypatch.setattr("simulations.engine.run.TILE_ELEMENTS", 1)
+    apart = Chunk(whole_plan, whole_plan.blocks)
+    assert len(apart.tiles) == 3
+    expected = finished(together)
+    for name, value in finished(apart).items():
+        assert same_bits(value, expected[name]), name
+
+
 def test_a_seed_is_the_same_however_many_there_are() -> None:
     many, few = (finished(Chunk(p, p.blocks)) for p in (plan(150), plan(70)))
     for name, value in metrics(few).items():
