@@ -25,6 +25,9 @@ PROBLEMS: dict[str, str] = {
 """Kind -> module:class. "scenario", with a name of ``simulations.noise.SCENARIOS``, is one more."""
 
 
+LIKENESS = 0.7
+"""Of two names, between 0 and 1; at 0.6 "alpha" would be a guess for "kappa"."""
+
 FEW = 12
 """Names that an error message lists beside the one that was probably meant."""
 
@@ -39,7 +42,7 @@ def suggest(name: str, known: list[str]) -> str:
         "did you mean 'horizon'?"
     """
     known = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=LIKENESS)
     hint = f"did you mean {close[0]!r}?" if close else ""
     if hint and len(known) > FEW:
         return hint

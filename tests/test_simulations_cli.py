@@ -42,7 +42,7 @@ def test_run_prints_a_table_with_intervals(out: Path, capsys: pytest.CaptureFixt
     assert (code, err) == (0, "")
     assert "loss_final (n = 70)" in text
     assert "\nloss_final (n = 70), unit loss, lower is better\n" in text
-    assert re.search(r"^best_fixed is .*: \S+ in balanced, \S+ in noisy_rl\.$", text, re.MULTILINE)
+    assert re.search(r"^best_fixed is .*: \S+ in balanced; \S+ in noisy_rl\.$", text, re.MULTILINE)
     assert re.search(r"^best_fixed +\S+ \[\S+, \S+\] +\S+ \[\S+, \S+\]$", text, re.MULTILINE)
     assert "Student t for means, Wilson for shares" in text
 
@@ -156,6 +156,10 @@ def test_export_is_a_labelled_dataset_with_units_and_provenance(out: Path) -> No
         ("run smoke --set kind=cubic", "problem kind 'cubic' is unknown"),
         ("run smoke --set gacc.alpha=0.1", "'gacc' is no table; did you mean 'gac'?"),
         ("run smoke --set best_fixed.points=9999999", "not a whole number in [2, 1001]"),
+        ("run smoke --set target_outcome=losss", "is not an outcome of problem 'quadratic'; did"),
+        ("run smoke --set kappa=0.1", "unknown parameter 'kappa'; known: horizon"),
+        ("run smoke --scheduler tcp://127.0.0.1", "does not answer within 10 s (ValueError)"),
+        ("run smoke --out /dev/null", "/dev/null: cannot write (File exists); what is stored is"),
         ("run smoke --timeout 0", "'0' is not a time above 0"),
         ("run smoke --checkpoint soon", "'soon' is not a time above 0"),
         ("run default --set level_s.value=3", "the table has value and no kind; add one of"),

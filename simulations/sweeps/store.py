@@ -12,6 +12,7 @@ A cell file holds its configuration, whose hash is its name, and a digest of its
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
@@ -222,9 +223,11 @@ def _writing(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "make room there and resume" if full else "correct that, or pass another --out"
         raise StoreFull(
-            f"{root}: cannot write ({error.strerror or error}); what is stored is whole, so make "
-            "room there and resume"
+            f"{root}: cannot write ({error.strerror or error}); what is stored is whole, so "
+            f"{remedy}"
         ) from error
 
 

@@ -176,6 +176,12 @@ class Study:
                 fail(f"unknown parameter 'run.{name}'; {suggest(name, RUN_FIELDS)}")
         settings = RunSettings(**tree["run"])
         problem = build_problem(tree["problem"])
+        target = settings.target_outcome
+        if target and target not in problem.units:
+            fail(
+                f"run.target_outcome = {target!r} is not an outcome of problem {problem.name!r}; "
+                f"{suggest(target, list(problem.units))}"
+            )
         described = describe_problem(problem)
         controllers = [describe(item) for item in build_controllers(tree["controllers"])]
         firsts = range(0, settings.seeds, settings.seeds_per_cell)

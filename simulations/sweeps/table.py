@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from simulations.engine.outcomes import metric_units
@@ -14,6 +15,9 @@ __all__ = ["render"]
 
 COLUMNS = 4
 """Regimes side by side; more start a new block, so that lines fit a terminal."""
+
+WIDTH = 100
+"""Of the footnotes, characters."""
 
 ROUNDING = 1e-15
 """Relative to the largest number of a metric: what is below is shown as 0."""
@@ -81,7 +85,10 @@ def _footnotes(
     )
     lines = [f"Means over seeds, with {CONFIDENCE:.0%} intervals: {kind}."]
     for grid, weights in chosen.items():
-        listed = ", ".join(f"{weight} in {regime}" for regime, weight in weights.items())
+        regimes: dict[str, list[str]] = {}
+        for regime, weight in weights.items():
+            regimes.setdefault(weight, []).append(regime)
+        listed = "; ".join(f"{weight} in {', '.join(names)}" for weight, names in regimes.items())
         lines.append(f"{grid} is the best weight in hindsight: {listed}.")
     without = sorted({problem.name for problem in problems if not problem.tokens})
     if without and sum(table.get("kind") == "gac" for table in study.controllers.values()) > 1:
@@ -89,7 +96,7 @@ def _footnotes(
             f"No tokens in {', '.join(without)}: all GAC variants read the same gradient-space "
             "statistics, and differ in their guards alone."
         )
-    return lines
+    return [part for line in lines for part in textwrap.wrap(line, WIDTH)]
 
 
 def _block(rows: Sequence[Row], regimes: Sequence[str]) -> list[str]:
