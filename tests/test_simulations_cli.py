@@ -42,7 +42,9 @@ def test_run_prints_a_table_with_intervals(out: Path, capsys: pytest.CaptureFixt
     assert (code, err) == (0, "")
     assert "loss_final (n = 70)" in text
     assert "\nloss_final (n = 70), unit loss, lower is better\n" in text
-    assert re.search(r"^best_fixed is .*: \S+ in balanced; \S+ in noisy_rl\.$", text, re.MULTILINE)
+    assert re.search(
+        r"^best_fixed is the best .* hindsight: 0\.\d+ in balanced", text, re.MULTILINE
+    )
     assert re.search(r"^best_fixed +\S+ \[\S+, \S+\] +\S+ \[\S+, \S+\]$", text, re.MULTILINE)
     assert "Student t for means, Wilson for shares" in text
 
