@@ -133,10 +133,12 @@ async def _knock(address: str, timeout: float) -> None:
         OSError: Nobody is there, or not in time.
         Exception: Something else than Dask is there, and its words make no sense.
     """
-    from distributed import Security
-    from distributed.comm import connect
+    import distributed
+    from distributed.comm import core
 
-    credentials = Security().get_connection_args("client")
+    security: Any = distributed.Security
+    connect: Any = core.connect
+    credentials = security().get_connection_args("client")
     comm = await asyncio.wait_for(connect(address, timeout=timeout, **credentials), timeout)
     comm.abort()
 
