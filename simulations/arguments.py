@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -116,18 +117,29 @@ def _add_backend(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=10.0,
         metavar="SECONDS",
         help="to wait for the scheduler (default 10)",
     )
     parser.add_argument(
         "--checkpoint",
-        type=float,
+        type=_seconds,
         default=CHECKPOINT_SECONDS,
         metavar="SECONDS",
         help=f"between checkpoints of a cell (default {CHECKPOINT_SECONDS:g})",
     )
+
+
+def _seconds(text: str) -> float:
+    """A time above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time above 0; pass seconds")
+    return value
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:

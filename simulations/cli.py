@@ -21,10 +21,13 @@ from simulations.sweeps.progress import Progress
 from simulations.sweeps.run import all_cells, run_study, status_of
 from simulations.sweeps.store import Store
 from simulations.sweeps.study import Point, Study, find_study, studies
-from simulations.sweeps.summary import Row, summarise
+from simulations.sweeps.summary import Row, chosen_weights, summarise
 from simulations.sweeps.table import render
 
 __all__ = ["main"]
+
+MOST_NAMED = 16
+"""Points whose best weights a footnote can list."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,7 +97,7 @@ def _compute(study: Study, store: Store, arguments: argparse.Namespace) -> int:
         room = worker_room(arguments.scheduler, timeout=arguments.timeout)
         if room.available is None:
             progress.note("a Dask worker has no memory limit, so whether cells fit is not checked")
-    check_before_start(cells, at_once=arguments.workers or 1, room=room)
+    check_before_start(cells, at_once=min(arguments.workers or 1, len(cells)), room=room)
     previous = signal.signal(signal.SIGTERM, _terminated)
     try:
         points = run_study(
@@ -151,7 +154,9 @@ def _print(
         print(json.dumps([_plain(row) for row in rows], indent=1, allow_nan=False))
     else:
         problems = [point.cells[0].plan.problem for point in points]
-        print(*render(study, rows, versus=arguments.versus, problems=problems), sep="\n")
+        chosen = chosen_weights(study, points, store) if len(points) <= MOST_NAMED else {}
+        lines = render(study, rows, versus=arguments.versus, problems=problems, chosen=chosen)
+        print(*lines, sep="\n")
 
 
 def _without_metrics(study: Study) -> Study:

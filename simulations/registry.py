@@ -25,16 +25,28 @@ PROBLEMS: dict[str, str] = {
 """Kind -> module:class. "scenario", with a name of ``simulations.noise.SCENARIOS``, is one more."""
 
 
+LIKENESS = 0.7
+"""Of two names, between 0 and 1; at 0.6 "alpha" would be a guess for "kappa"."""
+
+FEW = 12
+"""Names that an error message lists beside the one that was probably meant."""
+
+
 def suggest(name: str, known: list[str]) -> str:
-    """The known names for an error message, a close match first where there is one.
+    """The known names for an error message, a close match first; it alone where many are known.
 
     Examples:
         >>> suggest("horizn", ["seeds", "horizon"])
         "did you mean 'horizon'? known: seeds, horizon"
+        >>> suggest("horizn", ["horizon", *"abcdefghijklm"])
+        "did you mean 'horizon'?"
     """
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(known) or 'none'}"
+    known = list(dict.fromkeys(known))
+    close = difflib.get_close_matches(name, known, n=1, cutoff=LIKENESS)
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    if hint and len(known) > FEW:
+        return hint
+    return f"{hint} known: {', '.join(known) or 'none'}".lstrip()
 
 
 def problem_class(kind: str) -> Any:

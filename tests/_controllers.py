@@ -22,5 +22,8 @@ ALL_KINDS: dict[str, dict[str, Any]] = {
     "mgda": {},
     "pcgrad": {},
     "imtl_g": {},
+    "cagrad": {},
+    "nash_mtl": {},
+    "upgrad": {},
     "grid": {"kind": "fixed_grid", "points": 3},
 }

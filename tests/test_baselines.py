@@ -326,8 +326,63 @@ def test_gradient_rules_have_their_defining_property(cosine: float, length: floa
     assert imtl == pytest.approx(length / (1 + length), rel=ROUNDING)
 
 
+@pytest.mark.parametrize("c", [0.0, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("cosine", [-1.0, -0.9, -0.3, 0.0, 0.6, 0.97])
+@pytest.mark.parametrize("length", [0.2, 0.8, 1.0, 3.0])
+def test_cagrad_helps_the_worse_off_branch_most_in_its_ball(
+    length: float, cosine: float, c: float
+) -> None:
+    g_s = np.array([1.0, 0.0])
+    g_r = length * np.array([cosine, math.sqrt(1 - cosine**2)])
+    gram = {"gram_ss": g_s @ g_s, "gram_sr": g_s @ g_r, "gram_rr": g_r @ g_r}
+    info = once(baselines.CAGrad(c=c), **gram)
+    w_s, w_r = float(info.parts["w_sft"]), float(info.parts["w_rl"])
+    average = (g_s + g_r) / 2
+    radius = c * np.linalg.norm(average)
+    found = w_s * g_s + w_r * g_r
+    # The best is on the edge of the ball; its improvement is concave in the angle near the best.
+    angle = np.linspace(0.0, 2 * math.pi, 20_001)
+    edge = average + radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    best = np.minimum(edge @ g_s, edge @ g_r).max()
+    assert np.linalg.norm(found - average) <= radius + PROJECTION
+    assert min(found @ g_s, found @ g_r) >= best - PROJECTION
+    assert float(info.mu) == pytest.approx(w_s / (w_s + w_r), rel=ROUNDING)
+
+
+@pytest.mark.parametrize("cosine", [-0.9, -0.3, 0.0, 0.6, 1.0])
+@pytest.mark.parametrize("length", [0.2, 1.0, 3.0])
+def test_nash_mtl_solves_the_bargain_and_weighs_as_imtl_g(length: float, cosine: float) -> None:
+    gram = np.array([[1.0, length * cosine], [length * cosine, length**2]])
+    entries = {"gram_ss": gram[0, 0], "gram_sr": gram[0, 1], "gram_rr": gram[1, 1]}
+    info = once(baselines.NashMTL(), **entries)
+    weights = np.array([info.parts["w_sft"], info.parts["w_rl"]])
+    np.testing.assert_allclose(weights * (gram @ weights), 1.0, atol=PROJECTION)
+    imtl = once(baselines.IMTLG(), grad_norm_s=1.0, grad_norm_r=length)
+    assert float(info.mu) == pytest.approx(float(imtl.mu), rel=ROUNDING)
+
+
+@pytest.mark.parametrize("cosine", [-1.0, -0.5, 0.0, 0.6, 1.0])
+@pytest.mark.parametrize("length", [0.2, 1.0, 3.0])
+def test_upgrad_averages_the_projections_onto_the_dual_cone(length: float, cosine: float) -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    rows = np.array([[1.0, 0.0], [length * cosine, length * math.sqrt(1 - cosine**2)]])
+    # The projection of g adds a nonnegative combination of the gradients: a least-squares problem.
+    projections = [g + rows.T @ optimize.nnls(rows.T, -g)[0] for g in rows]
+    gram = rows @ rows.T
+    entries = {"gram_ss": gram[0, 0], "gram_sr": gram[0, 1], "gram_rr": gram[1, 1]}
+    info = once(baselines.UPGrad(), **entries)
+    mixed = float(info.parts["w_sft"]) * rows[0] + float(info.parts["w_rl"]) * rows[1]
+    np.testing.assert_allclose(mixed, np.mean(projections, axis=0), atol=PROJECTION)
+    assert float(info.mu) == float(once(baselines.PCGrad(), **entries).mu)
+
+
 def test_gradient_rules_without_gradients_are_indifferent() -> None:
     zero = {"gram_ss": 0.0, "gram_sr": 0.0, "gram_rr": 0.0}
+    for rule in (baselines.CAGrad(), baselines.NashMTL()):
+        info = once(rule, **zero)
+        assert (float(info.mu), info.acted()) == (0.5, ["flat"])
+    lone = once(baselines.CAGrad(), gram_ss=1.0, gram_sr=0.0, gram_rr=0.0)
+    assert (float(lone.mu), lone.acted()) == (0.5, ["flat"])
     assert once(baselines.MGDA(), **zero).acted() == ["flat"]
     assert once(baselines.IMTLG(), grad_norm_s=0.0, grad_norm_r=0.0).acted() == ["flat"]
     assert float(once(baselines.PCGrad(), **zero).mu) == float(once(baselines.MGDA(), **zero).mu)
@@ -518,6 +573,7 @@ def test_counts_of_a_batch_by_hand() -> None:
         (baselines.HPT(), {"rewards": None}),
         (baselines.SuperRL(), {"group_ids": None}),
         (baselines.MGDA(), {}),
+        (baselines.CAGrad(), {}),
         (baselines.SASR(), {}),
         (baselines.OracleGAC(), {}),
     ],
@@ -535,6 +591,7 @@ def test_a_batch_without_the_source_of_a_signal_is_refused(rule: Any, missing: A
         (lambda: baselines.Fixed(mu=1.5), r"Fixed: mu = 1\.5 is outside \[0, 1\]"),
         (lambda: baselines.Fixed(mu="a"), "Fixed: mu = 'a' is not a number"),
         (lambda: baselines.CHORDMu(decay=2.5), "CHORDMu: decay = 2.5 is not a whole number >= 0"),
+        (lambda: baselines.CAGrad(c=1.0), r"CAGrad: c = 1\.0 is outside \[0, 1\)"),
         (lambda: baselines.SRFT(rl_scale=0.0), r"SRFT: rl_scale = 0\.0 is outside \(0, inf\)"),
         (lambda: baselines.HPT(gate=9), "HPT: gate = 9 is above rollouts = 8"),
         (lambda: baselines.KLControl(horizon=10, n_steps=50), r"n_steps = 50\.0 is outside"),

@@ -77,15 +77,25 @@ def test_chunking_changes_no_bit() -> None:
     assert same_bits(apart[0]["trace"], whole["trace"])
 
 
-@pytest.mark.parametrize("problem", [Toy(), Quadratic(proxy="estimated")], ids=["toy", "in_place"])
-def test_tiling_changes_no_bit(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also at the steps where tiles share their gradients' arrays, which are most of these."""
-    whole_plan = plan(150, problem, {"documented": {"kind": "gac"}}, measure_every=20)
+GAC_ALONE = {"documented": {"kind": "gac"}}
+
+
+@pytest.mark.parametrize(
+    "whole_plan",
+    [
+        plan(),
+        plan(150, Toy(), GAC_ALONE, measure_every=20),
+        plan(150, Quadratic(proxy="estimated"), GAC_ALONE, measure_every=20),
+    ],
+    ids=["every_rule", "toy", "in_place"],
+)
+def test_tiling_changes_no_bit(whole_plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also at the steps where tiles share their gradients' arrays: most of the last two's."""
     whole = finished(Chunk(whole_plan, whole_plan.blocks))
     monkeypatch.setattr(engine, "TILE_ELEMENTS", 1)
     monkeypatch.setattr(engine, "TILE_TRAJECTORIES", 1)
     tiled = Chunk(whole_plan, whole_plan.blocks)
-    assert len(tiled.tiles) == len(whole_plan.blocks)
+    assert len(tiled.tiles) == len(whole_plan.blocks) > 1
     for name, value in finished(tiled).items():
         assert same_bits(value, whole[name]), name
 
@@ -147,8 +157,9 @@ def single_trajectory(whole_plan: Plan, controller: Controller, seed: int) -> di
     toy, settings, rule = whole_plan.problem, whole_plan.settings, controller.rule
     assert isinstance(toy, Toy)
     generators = BlockStreams(settings.seed, [0]).generators
-    theta = toy.start(generators["start"][0], BLOCK)[seed]
+    theta = first = toy.start(generators["start"][0], BLOCK)[seed]
     state, risks, regrets, losses = baselines.init(rule), [], [], []
+    mus, gaps, drifts, kls = [], [], [], []
     norm = np.nan
     for step in range(settings.horizon):
         draw = toy.draw(generators["draw"][0], BLOCK, step)
@@ -175,8 +186,13 @@ def single_trajectory(whole_plan: Plan, controller: Controller, seed: int) -> di
         mu = float(info.mu)
         if step % settings.measure_every == 0:
             risks.append(float(risk(mu, s2, r2, d2)))
-            regrets.append(risks[-1] - float(risk(closed_form(s2, r2, d2), s2, r2, d2)))
+            best = float(closed_form(s2, r2, d2))
+            regrets.append(risks[-1] - float(risk(best, s2, r2, d2)))
             losses.append(0.5 * float(theta @ theta))
+            mus.append(mu)
+            gaps.append(abs(mu - best))
+            drifts.append(0.5 * float((theta - first) @ (theta - first)))
+            kls.append(float(toy.outcomes(theta, step)["kl"]))
         norm = float(np.sqrt(g_s @ g_s))
         rate = settings.learning_rate / (1.0 + settings.learning_rate_decay * step)
         theta = theta - rate * (mu * g_s + (1.0 - mu) * g_r)
@@ -185,6 +201,10 @@ def single_trajectory(whole_plan: Plan, controller: Controller, seed: int) -> di
         "loss_mean": float(np.mean(losses)),
         "gradient_mse": float(np.mean(risks)),
         "mu_final": mu,
+        "mu_mean": float(np.mean(mus)),
+        "mu_gap": float(np.mean(gaps)),
+        "drift_area": settings.measure_every * sum(drifts),
+        "kl_area": settings.measure_every * sum(kls),
     } | ({"regret": float(np.mean(regrets))} if controller.name != "oracle_gac" else {})
 
 

@@ -41,6 +41,10 @@ def test_run_prints_a_table_with_intervals(out: Path, capsys: pytest.CaptureFixt
     code, text, err = said(capsys, "run", "smoke", "--out", out, *SMALL)
     assert (code, err) == (0, "")
     assert "loss_final (n = 70)" in text
+    assert "\nloss_final (n = 70), unit loss, lower is better\n" in text
+    assert re.search(
+        r"^best_fixed is the best .* hindsight: 0\.\d+ in balanced", text, re.MULTILINE
+    )
     assert re.search(r"^best_fixed +\S+ \[\S+, \S+\] +\S+ \[\S+, \S+\]$", text, re.MULTILINE)
     assert "Student t for means, Wilson for shares" in text
 
@@ -123,6 +127,9 @@ def test_export_is_a_labelled_dataset_with_units_and_provenance(out: Path) -> No
         assert data.loss_final.dtype == np.float64
         assert data.loss_final.attrs["units"] == "loss"
         assert data.time_to_target.attrs["units"] == "step"
+        assert data.curve_regret_mean.attrs["units"] == "gradient^2"
+        assert data.trace_regret.attrs["units"] == "gradient^2"
+        assert all(variable.attrs["units"] for variable in data.data_vars.values())
         assert data.attrs["seed"] == 0
         made = json.loads(str(data.attrs["computed_with"]))
         assert made.keys() == {"commit", "gac_ref", "numpy", "python", "source"}
@@ -147,7 +154,23 @@ def test_export_is_a_labelled_dataset_with_units_and_provenance(out: Path) -> No
         ("summary smok", "unknown study 'smok'"),
         ("run smoke --set horizn=3", "unknown parameter 'horizn'; did you mean 'horizon'?"),
         ("run smoke --set horizon", "setting 'horizon' has no '='"),
-        ("run smoke --set horizon=many", "run.horizon = 'many' is not of type int"),
+        ("run smoke --set horizon=many", "run.horizon = 'many' is not a whole number"),
+        ("run smoke --set kind=cubic", "problem kind 'cubic' is unknown"),
+        ("run smoke --set gacc.alpha=0.1", "'gacc' is no table; did you mean 'gac'?"),
+        ("run smoke --set best_fixed.points=9999999", "not a whole number in [2, 1001]"),
+        ("run smoke --set target_outcome=losss", "is not an outcome of problem 'quadratic'; did"),
+        ("run smoke --set kappa=0.1", "unknown parameter 'kappa'; known: horizon"),
+        ("run smoke --scheduler tcp://127.0.0.1", "does not answer within 10 s (ValueError)"),
+        ("run smoke --out /dev/null", "/dev/null: cannot write (File exists); what is stored is"),
+        ("run smoke --timeout 0", "'0' is not a time above 0"),
+        ("run smoke --checkpoint soon", "'soon' is not a time above 0"),
+        ("run default --set level_s.value=3", "the table has value and no kind; add one of"),
+        ("run default --set noise.kind=joint_gausian", "did you mean 'joint_gaussian'?"),
+        ("run default --set noise.kind=joint_gaussian", "needs 'matrix', which has no default"),
+        (
+            "run default --set noise={kind='joint_gaussian',matrix=[[1.0,2.0],[2.0,1.0]]}",
+            "matrix has the eigenvalue -1.0; no noise has a negative variance",
+        ),
         ("run smoke --set horizon=0", "run.horizon = 0 is below 1"),
         ("run smoke --set correlation=2.0", "correlation = 2.0 is outside [-1, 1]"),
         ("run smoke --set gac.betta=0.9", "unknown config field 'betta'"),
@@ -243,6 +266,17 @@ def test_heavy_libraries_are_imported_when_needed_only() -> None:
         check=True,
     )
     assert result.stdout == "set()\n"
+
+
+def test_the_time_left_follows_the_cells_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("simulations.sweeps.progress.time.monotonic", lambda: now[0])
+    loud = io.StringIO()
+    bar = Progress(loud, shown=True)
+    bar(3, 10)  # three cells were there before
+    now[0] += 4.0
+    bar(5, 10)
+    assert "5/10 cells, 10 s left" in loud.getvalue()
 
 
 def test_the_progress_bar_shows_the_time_left_on_a_terminal_only() -> None:

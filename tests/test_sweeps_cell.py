@@ -63,6 +63,24 @@ def test_a_cell_goes_on_from_its_checkpoint_in_the_middle(tmp_path: Path) -> Non
         assert resumed[name].tobytes() == value.tobytes(), name
 
 
+def test_a_checkpoint_of_other_code_is_not_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a cell would carry the digest of code that made only its end."""
+    cell = all_cells(tiny().points())[0]
+    whole = compute_cell(cell.configuration)
+    checkpoint = FileCheckpoint(tmp_path / "part.npz", seconds=0.0)
+    with monkeypatch.context() as other:
+        other.setattr("simulations.sweeps.cell.computed_with", lambda: {"source": "other"})
+        compute_cell(cell.configuration, checkpoint=checkpoint, steps_between=7)
+    kept = read_arrays(checkpoint.path)
+    kept["chunk/tally/sum/mu"] = kept["chunk/tally/sum/mu"] + 1.0  # what its bugs would leave
+    checkpoint.save(kept)
+    again = compute_cell(cell.configuration, checkpoint=checkpoint)
+    for name, value in whole.items():
+        assert again[name].tobytes() == value.tobytes(), name
+
+
 def test_a_full_disk_costs_a_checkpoint_and_not_the_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

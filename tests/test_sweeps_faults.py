@@ -6,8 +6,10 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -276,6 +278,30 @@ def test_a_scheduler_that_goes_away_is_one_line(
     result = simulate("resume", "faults", *options)
     assert result.returncode == 0, result.stderr
     assert cells(store) == expected
+
+
+def test_what_is_no_scheduler_is_one_line(study: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    caller, _ = server.accept()
+                    with caller:
+                        caller.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 9)
+
+        threading.Thread(target=talk, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        options = ("--out", tmp_path / "store", "--timeout", "2")
+        result = simulate("run", study, *options, "--scheduler", address)
+        server.shutdown(socket.SHUT_RDWR)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert f"scheduler {address} does not answer within 2 s" in result.stderr
+    result = simulate("run", study, *options, "--scheduler", study)
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "not a scheduler file, which has an address" in result.stderr
 
 
 def test_a_scheduler_that_does_not_answer_is_one_line(study: Path, tmp_path: Path) -> None:

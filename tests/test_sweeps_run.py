@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from _studies import StopHere, files, tiny
 from gac_ref import GACError
 from simulations.sweeps import run as sweeps_run
 from simulations.sweeps.backends import serial
+from simulations.sweeps.cell import Cell
 from simulations.sweeps.files import Damaged
 from simulations.sweeps.run import all_cells, run_study, status_of
 from simulations.sweeps.store import Store, StoreFull
@@ -39,6 +41,25 @@ def test_a_second_run_computes_nothing(store: Store, monkeypatch: pytest.MonkeyP
     run_study(tiny(), store, progress=lambda finished, total: seen.append((finished, total)))
     assert seen[0] == (6, 6)
     assert files(store) == before
+
+
+def test_a_cell_that_another_run_finished_in_between_is_not_computed_again(store: Store) -> None:
+    victim = all_cells(run_study(tiny(), store))[1]
+    content = store.path(victim).read_bytes()
+    store.path(victim).unlink()
+
+    class Late(Store):
+        def lock(self, cell: Cell) -> AbstractContextManager[bool]:
+            if cell.name == victim.name:  # after this run looked, and before it holds the lock
+                self.path(cell).write_bytes(content)
+            return super().lock(cell)
+
+    def backend(function: Any, jobs: Any) -> Any:
+        assert not [job.key for job in jobs]
+        yield from ()
+
+    run_study(tiny(), Late(store.root), backend=backend)
+    assert store.path(victim).read_bytes() == content
 
 
 def test_more_seeds_compute_only_what_is_missing(store: Store) -> None:

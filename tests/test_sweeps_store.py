@@ -39,14 +39,19 @@ def test_a_locked_cell_is_left_to_its_holder(store: Store) -> None:
 def test_leftovers_of_dead_processes_are_cleared_and_others_kept(store: Store) -> None:
     store.prepare()
     host = os.uname().nodename.replace(".", "-")
-    dead, alive, far = (
-        store.root / "cells" / f".x.npz.{name}.tmp"
-        for name in (f"{host}.999999999", f"{host}.{os.getpid()}", "elsewhere.999999999")
+    dead, alive, far, study = (
+        store.root / name
+        for name in (
+            f"cells/.x.npz.{host}.999999999.tmp",
+            f"cells/.x.npz.{host}.{os.getpid()}.tmp",
+            "cells/.x.npz.elsewhere.999999999.tmp",
+            f".study.json.{host}.999999999.tmp",
+        )
     )
-    for path in (dead, alive, far):
+    for path in (dead, alive, far, study):
         path.touch()
     store.prepare()
-    assert [path.exists() for path in (dead, alive, far)] == [False, True, True]
+    assert [path.exists() for path in (dead, alive, far, study)] == [False, True, True, False]
 
 
 def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from _studies import tiny
 
-from gac_ref import GACError
+from gac_ref import GACError, baselines
 from simulations.sweeps.design import design_points
 from simulations.sweeps.run import all_cells
 from simulations.sweeps.study import Study, find_study, studies
@@ -21,6 +21,11 @@ def test_every_declared_study_builds() -> None:
         points = study.points()
         assert len({cell.name for cell in all_cells(points)}) == len(all_cells(points))
         assert Study.from_tree(study.to_tree(), name) == study
+
+
+def test_the_policies_study_has_every_rule() -> None:
+    kinds = {table["kind"] for table in find_study("policies").controllers.values()}
+    assert kinds == {*baselines.RULES, "fixed_grid"}
 
 
 def test_the_default_study_is_large_enough() -> None:
@@ -48,6 +53,7 @@ def test_space_filling_points_hit_every_stratum(kind: str) -> None:
     design = {"kind": kind, "points": 16, "seed": 3, "parameters": ranges}
     points = design_points(design)
     assert points == design_points(design)
+    assert points != design_points(design | {"seed": 4})
     unit = np.array([(np.log10(p["a"]) + 1.0) / 2.0 for p in points])
     assert sorted(np.floor(16 * unit)) == list(range(16))
     assert all(2.0 <= p["b"] <= 5.0 and type(p["c"]) is int and 1 <= p["c"] <= 9 for p in points)
@@ -72,6 +78,10 @@ def test_a_design_reaches_the_controllers() -> None:
         ({"design": {"parameters": {"run.beta": [0.5]}}}, "unknown parameter 'run.beta'"),
         ({"design": {"kind": "sobol", "points": 6,
                      "parameters": {"run.alpha": {"low": 0, "high": 1}}}}, "not a power of two"),
+        ({"design": {"kind": "sobol", "points": 2**40,
+                     "parameters": {"run.alpha": {"low": 0, "high": 1}}}}, "not a whole number in"),
+        ({"design": {"parameters": {"run.alpha": [0.5] * 100, "run.seed": [1] * 100}}},
+         "have 10000 combinations"),
         ({"run": {"seeds": 10**12}}, "lower it, or raise run.seeds_per_cell"),
         ({"design": {"kind": "sobol", "points": 4, "parameters": {"run.alpha": {"low": 1}}}},
          "no low and high"),

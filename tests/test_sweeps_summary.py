@@ -11,7 +11,15 @@ from scipy import stats
 
 from simulations.sweeps.run import run_study
 from simulations.sweeps.store import Store
-from simulations.sweeps.summary import Row, mean_interval, read_point, share_interval, summarise
+from simulations.sweeps.summary import (
+    Row,
+    chosen_weights,
+    mean_interval,
+    read_point,
+    share_interval,
+    summarise,
+)
+from simulations.sweeps.table import render
 
 
 @pytest.fixture
@@ -51,6 +59,34 @@ def test_the_summary_is_what_the_seeds_say(store: Store) -> None:
     members = [i for i, name in enumerate(values.controllers) if name.startswith("grid@")]
     assert rows["grid", "noisy", "loss_final"].estimate == min(loss[i].mean() for i in members)
     assert rows["oracle_gac", "noisy", "regret"].high == 0.0
+
+
+def test_the_weight_that_was_best_in_hindsight_is_named(store: Store) -> None:
+    points = run_study(tiny(), store)
+    chosen = chosen_weights(tiny(), points, store)
+    assert chosen.keys() == {"grid"}
+    for point in points:
+        values = read_point(point, store)
+        best = values.controllers.index(f"grid@{chosen['grid'][point.label]}")
+        means = values.metrics["loss_final"].mean(axis=1)
+        assert means[best] == means[2:].min()
+    assert chosen_weights(tiny(controllers={"gac": {}}), points, store) == {}
+    most = tiny(summary={"primary": "loss_final", "maximise": True})
+    for label, weight in chosen_weights(most, points, store)["grid"].items():
+        point = next(point for point in points if point.label == label)
+        values = read_point(point, store)
+        means = values.metrics["loss_final"].mean(axis=1)
+        assert means[values.controllers.index(f"grid@{weight}")] == means[2:].max()
+
+
+def test_rounding_is_shown_as_zero_and_numbers_in_four_digits() -> None:
+    rows = [
+        Row("a", "calm", "regret", 5e-35, 4e-35, 6e-35, 9),
+        Row("b", "calm", "regret", 0.5, 0.25, 1200.0, 9),
+    ]
+    text = "\n".join(render(tiny(), rows))
+    assert "0 [0, 0]" in text
+    assert "0.5000 [0.2500, 1200]" in text
 
 
 def test_comparisons_are_paired(store: Store) -> None:

@@ -26,16 +26,19 @@ from typing import TypeAlias
 
 from gac_ref.baselines import gac as _gac  # registers GACConfig with init and update
 from gac_ref.baselines.amft import AMFT, AMFTState
+from gac_ref.baselines.cagrad import CAGrad
 from gac_ref.baselines.constant import CHORDPhi, Fixed
 from gac_ref.baselines.entropy import SRFT
 from gac_ref.baselines.gate import HPT, SuperRL
 from gac_ref.baselines.gradients import IMTLG, MGDA, PCGrad
 from gac_ref.baselines.kl import KLControl, KLState
+from gac_ref.baselines.nash_mtl import NashMTL
 from gac_ref.baselines.oracle import InverseVariance, OracleGAC
 from gac_ref.baselines.protocol import MixInfo, MixState, init, update
 from gac_ref.baselines.sasr import SASR, SASRState
 from gac_ref.baselines.scheduled import CHORDMu, Linear, SFTThenRL
 from gac_ref.baselines.signals import Signals, reads, signals_from_batch
+from gac_ref.baselines.upgrad import UPGrad
 from gac_ref.config import GACConfig
 
 __all__ = [
@@ -47,6 +50,7 @@ __all__ = [
     "SASR",
     "SRFT",
     "AMFTState",
+    "CAGrad",
     "CHORDMu",
     "CHORDPhi",
     "Fixed",
@@ -56,6 +60,7 @@ __all__ = [
     "Linear",
     "MixInfo",
     "MixState",
+    "NashMTL",
     "OracleGAC",
     "PCGrad",
     "Rule",
@@ -63,6 +68,7 @@ __all__ = [
     "SFTThenRL",
     "Signals",
     "SuperRL",
+    "UPGrad",
     "init",
     "reads",
     "signals_from_batch",
@@ -86,6 +92,9 @@ Rule: TypeAlias = (
     | MGDA
     | PCGrad
     | IMTLG
+    | CAGrad
+    | NashMTL
+    | UPGrad
     | GACConfig
 )
 """Anything that `init` and `update` take as a rule."""
@@ -108,6 +117,9 @@ RULES: Mapping[str, type[Rule]] = MappingProxyType(
         "mgda": MGDA,
         "pcgrad": PCGrad,
         "imtl_g": IMTLG,
+        "cagrad": CAGrad,
+        "nash_mtl": NashMTL,
+        "upgrad": UPGrad,
         "gac": GACConfig,
     }
 )

@@ -1,10 +1,11 @@
-r"""Multi-task gradient combination for two tasks, as mixing weights.
+r"""Multi-task gradient combination for two tasks, as mixing weights: MGDA, PCGrad, IMTL-G.
 
 With :math:`G = \begin{pmatrix} G_{ss} & G_{sr} \\ G_{sr} & G_{rr} \end{pmatrix}` the Gram matrix of
 the two measured gradients, each method is :math:`w_s g_s + w_r g_r` with weights that depend on G
 alone. The rules give :math:`\mu = w_s / (w_s + w_r)` and keep the weights in ``parts``, since the
-normalisation drops the length of the step. All of them see the measured gradients, noise included:
-none knows about :math:`\sigma^2`.
+normalisation drops the length of the step; :mod:`gac_ref.baselines.cagrad`,
+:mod:`gac_ref.baselines.nash_mtl` and :mod:`gac_ref.baselines.upgrad` do the same. All of them see
+the measured gradients, noise included: none knows about :math:`\sigma^2`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gac_ref._typing import FloatArray
+from gac_ref._typing import BoolArray, FloatArray
 from gac_ref.baselines._fields import real
+from gac_ref.baselines._gram import READS, read_gram, read_scaled_gram
 from gac_ref.baselines._reader import Reader, constant_state
 from gac_ref.baselines.protocol import MixInfo, MixState, advance, start
-from gac_ref.errors import fail
 
 __all__ = ["IMTLG", "MGDA", "PCGrad"]
-
-GRAM_RTOL = 1e-9
-"""Slack of Cauchy-Schwarz, |G_sr| <= sqrt(G_ss G_rr): callers accumulate the three products over
-millions of parameters, often from float32 gradients reduced in another order each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +57,7 @@ class MGDA:
 
     init_mu: float = 0.5
 
-    reads: ClassVar[tuple[str, ...]] = ("gram_ss", "gram_sr", "gram_rr")
+    reads: ClassVar[tuple[str, ...]] = READS
 
     def __post_init__(self) -> None:
         """Validate."""
@@ -101,7 +98,7 @@ class PCGrad:
 
     init_mu: float = 0.5
 
-    reads: ClassVar[tuple[str, ...]] = ("gram_ss", "gram_sr", "gram_rr")
+    reads: ClassVar[tuple[str, ...]] = READS
 
     def __post_init__(self) -> None:
         """Validate."""
@@ -154,9 +151,7 @@ start.register(IMTLG)(constant_state)
 @advance.register(MGDA)
 def _advance_mgda(rule: MGDA, state: MixState, signals: Any, step: int) -> tuple[MixState, MixInfo]:
     reader = Reader(rule, state, signals, MixState)
-    ss, sr, rr = _gram(reader)
-    scale = np.maximum(ss, rr)
-    ss, sr, rr = (entry / np.where(scale > 0.0, scale, 1.0) for entry in (ss, sr, rr))
+    ss, sr, rr = read_scaled_gram(reader)
     distance = ss + rr - 2.0 * sr
     flat = distance <= 0.0
     reader.flags["flat"] = np.asarray(flat)
@@ -169,14 +164,21 @@ def _advance_pcgrad(
     rule: PCGrad, state: MixState, signals: Any, step: int
 ) -> tuple[MixState, MixInfo]:
     reader = Reader(rule, state, signals, MixState)
-    ss, sr, rr = _gram(reader)
-    conflict = (sr < 0.0) & (ss > 0.0) & (rr > 0.0)
+    w_s, w_r, conflict = surgery(*read_gram(reader))
     reader.flags["conflict"] = conflict
+    # w_r / w_s, not w_s / (w_s + w_r): one of the two may be infinite, never both.
+    return reader.finish(1.0 / (1.0 + w_r / w_s), w_sft=w_s, w_rl=w_r)
+
+
+def surgery(
+    ss: FloatArray, sr: FloatArray, rr: FloatArray
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Weights of both gradients in the sum of the projected ones, and where they conflict."""
+    conflict = (sr < 0.0) & (ss > 0.0) & (rr > 0.0)
     with np.errstate(over="ignore"):
         w_s = 1.0 - np.where(conflict, sr, 0.0) / np.where(conflict, ss, 1.0)
         w_r = 1.0 - np.where(conflict, sr, 0.0) / np.where(conflict, rr, 1.0)
-    # w_r / w_s, not w_s / (w_s + w_r): one of the two may be infinite, never both.
-    return reader.finish(1.0 / (1.0 + w_r / w_s), w_sft=w_s, w_rl=w_r)
+    return w_s, w_r, np.asarray(conflict)
 
 
 @advance.register(IMTLG)
@@ -192,19 +194,3 @@ def _advance_imtl_g(
     scale = np.where(flat, 1.0, longer)
     s, r = s / scale, r / scale
     return reader.finish(np.where(flat, 0.5, r / np.where(flat, 1.0, s + r)))
-
-
-def _gram(reader: Reader) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The three entries of a Gram matrix that two gradients can have."""
-    ss = reader.read("gram_ss", low=0.0)
-    sr = reader.read("gram_sr")
-    rr = reader.read("gram_rr", low=0.0)
-    bound = np.sqrt(ss) * np.sqrt(rr)
-    bad = np.abs(sr) > bound * (1.0 + GRAM_RTOL)
-    if bad.any():
-        size, largest = float(sr[bad].flat[0]), float(bound[bad].flat[0])
-        fail(
-            f"{type(reader.rule).__name__}: signal 'gram_sr' = {size!r} exceeds "
-            f"sqrt(gram_ss gram_rr) = {largest!r} in size; no two gradients have that"
-        )
-    return ss, np.clip(sr, -bound, bound), rr

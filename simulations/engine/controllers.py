@@ -14,6 +14,9 @@ __all__ = ["GRID_MARK", "Controller", "build_controllers", "describe"]
 GRID_MARK = "@"
 """``best_fixed@0.3`` is the weight 0.3 of the grid ``best_fixed``."""
 
+MOST_POINTS = 1001
+"""Weights of a grid: a thousandth apart, far below what any outcome can tell."""
+
 
 class Controller(NamedTuple):
     """A mixing rule under the name that tables give it.
@@ -65,8 +68,8 @@ def _grid(name: str, fields: dict[str, Any]) -> list[Controller]:
     points = fields.pop("points", 11)
     if fields:
         fail(f"unknown parameter {min(fields)!r}; a fixed_grid has points")
-    if type(points) is not int or points < 2:
-        fail(f"points = {points!r} is not a whole number >= 2; pass one")
+    if type(points) is not int or not 2 <= points <= MOST_POINTS:
+        fail(f"points = {points!r} is not a whole number in [2, {MOST_POINTS}]; pass one")
     weights = [index / (points - 1) for index in range(points)]
     return [Controller(f"{name}{GRID_MARK}{mu:.6g}", baselines.Fixed(mu=mu)) for mu in weights]
 

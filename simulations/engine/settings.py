@@ -11,6 +11,8 @@ from simulations.engine.streams import BLOCK
 
 __all__ = ["RunSettings"]
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -76,7 +78,7 @@ class RunSettings:
                 value = float(value)
                 object.__setattr__(self, name, value)
             if type(value) is not kind:
-                fail(f"run.{name} = {value!r} is not of type {kind.__name__}; pass one")
+                fail(f"run.{name} = {value!r} is not {_KINDS[kind]}; pass one")
             if kind is int and value < lowest.get(name, 1):
                 low = lowest.get(name, 1)
                 fail(f"run.{name} = {value} is below {low}; pass a whole number >= {low}")

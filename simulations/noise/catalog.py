@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from gac_ref.errors import GACError, fail
+from gac_ref.errors import fail
 from simulations.noise.clipping import Clipping
 from simulations.noise.gaussian import Anisotropic, Dense, Isotropic, LowRank
 from simulations.noise.joint import Correlated, Independent, JointGaussian, PairSum
@@ -19,6 +19,7 @@ from simulations.noise.synthetic import SyntheticGradients
 from simulations.noise.tails import Contaminated, Laplace, StudentT
 from simulations.noise.tokens import TokenBatches
 from simulations.noise.walk import RandomWalk
+from simulations.registry import suggest
 
 __all__ = ["KINDS", "from_dict", "to_dict"]
 
@@ -65,17 +66,21 @@ def from_dict(values: Mapping[str, Any]) -> Any:
     """
     fields = dict(values)
     kind = fields.pop("kind", None)
+    if kind is None:
+        given = ", ".join(fields) or "nothing"
+        fail(f"the table has {given} and no kind; add one of {', '.join(KINDS)}")
     if not isinstance(kind, str) or kind not in KINDS:
-        fail(f"kind = {kind!r} is unknown; pass one of {', '.join(KINDS)}")
+        fail(f"kind = {kind!r} is unknown; {suggest(str(kind), list(KINDS))}")
     piece = KINDS[kind]
     known = [f.name for f in dataclasses.fields(piece) if f.init]
     unknown = sorted(set(fields) - set(known))
     if unknown:
         fail(f"{kind} has no field {unknown[0]!r}; the fields are {', '.join(known)}")
-    try:
-        return piece(**{name: _piece(value) for name, value in fields.items()})
-    except TypeError as error:  # a field without default was left out
-        raise GACError(f"{kind}: {error}; the fields are {', '.join(known)}") from error
+    for field in dataclasses.fields(piece):
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if field.init and required and field.name not in fields:
+            fail(f"{kind} needs {field.name!r}, which has no default; add it")
+    return piece(**{name: _piece(value) for name, value in fields.items()})
 
 
 def _plain(value: Any) -> Any:

@@ -164,7 +164,9 @@ def compute_cell(
     groups = [plan.blocks[i : i + size] for i in range(0, len(plan.blocks), size)]
     saved = checkpoint.load() if checkpoint is not None else None
     parts: list[dict[str, AnyArray]] = []
-    if saved is not None and int(saved["size"]) == size:
+    # Half a cell by one code and half by another would be stored as the work of the second.
+    mine = saved is not None and str(saved.get("computed_with")) == _made()
+    if saved is not None and mine and int(saved["size"]) == size:
         parts = [_prefixed(saved, f"part/{i}/") for i in range(int(saved["parts"]))]
     else:
         saved = None
@@ -195,7 +197,11 @@ def _prefixed(arrays: Mapping[str, AnyArray], prefix: str) -> dict[str, AnyArray
 
 
 def _state(size: int, parts: list[dict[str, AnyArray]], chunk: Chunk) -> dict[str, AnyArray]:
-    arrays: dict[str, AnyArray] = {"size": np.asarray(size), "parts": np.asarray(len(parts))}
+    arrays: dict[str, AnyArray] = {
+        "computed_with": np.array(_made()),
+        "size": np.asarray(size),
+        "parts": np.asarray(len(parts)),
+    }
     for index, part in enumerate(parts):
         arrays |= {f"part/{index}/{name}": value for name, value in part.items()}
     arrays |= {f"chunk/{name}": value for name, value in chunk.state().items()}
@@ -219,8 +225,12 @@ def _joined(
     out["curve_steps"] = np.array(plan.settings.times(plan.settings.curve_every), dtype=np.int64)
     out["trace_steps"] = np.array(plan.settings.times(plan.settings.trace_interval), dtype=np.int64)
     out["units"] = np.array(json.dumps(_units(plan), sort_keys=True))
-    out["computed_with"] = np.array(json.dumps(computed_with(), sort_keys=True))
+    out["computed_with"] = np.array(_made())
     return out
+
+
+def _made() -> str:
+    return json.dumps(computed_with(), sort_keys=True)
 
 
 def _units(plan: Plan) -> dict[str, str]:

@@ -6,16 +6,19 @@ on their path; they send results back, and only the run itself writes to the sto
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import logging
 import os
 import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from gac_ref.errors import fail
+from gac_ref.errors import GACError, fail
 from simulations.sweeps.backends import Backend, Job, count_attempt
 from simulations.sweeps.memory import Room
 
@@ -94,8 +97,12 @@ def _client(address: str, is_file: bool, timeout: float) -> Iterator[Any]:
     wait = f"{timeout:g}s"
     with dask.config.set({"distributed.comm.timeouts.connect": wait}):
         try:
+            # A client that never opened prints a traceback when it is collected: knock first.
+            asyncio.run(_knock(_listed(address) if is_file else address, timeout))
             client = connect(**target, timeout=timeout, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
+        except GACError:
+            raise
+        except Exception as error:  # what else listens there may say anything
             fail(
                 f"scheduler {address} does not answer within {timeout:g} s "
                 f"({type(error).__name__}); check the address, or leave out --scheduler"
@@ -109,6 +116,31 @@ def _client(address: str, is_file: bool, timeout: float) -> Iterator[Any]:
         finally:
             with contextlib.suppress(Exception):
                 client.close(timeout=2)
+
+
+def _listed(path: str) -> str:
+    """The address in a scheduler file."""
+    try:
+        return str(json.loads(Path(path).read_text())["address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        fail(f"--scheduler {path}: not a scheduler file, which has an address; pass one")
+
+
+async def _knock(address: str, timeout: float) -> None:
+    """Open and drop one connection.
+
+    Raises:
+        OSError: Nobody is there, or not in time.
+        Exception: Something else than Dask is there, and its words make no sense.
+    """
+    import distributed
+    from distributed.comm import core
+
+    security: Any = distributed.Security
+    connect: Any = core.connect
+    credentials = security().get_connection_args("client")
+    comm = await asyncio.wait_for(connect(address, timeout=timeout, **credentials), timeout)
+    comm.abort()
 
 
 def _drive(

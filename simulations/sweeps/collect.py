@@ -22,6 +22,7 @@ from simulations.sweeps.summary import Values, hindsight, primary_metric, read_p
 __all__ = ["collect", "write_netcdf"]
 
 SCHEMA = "gac-simulation/1"
+STEP = {"units": "step"}
 
 
 def collect(study: Study, points: Sequence[Point], store: Store) -> Any:
@@ -72,7 +73,7 @@ def collect(study: Study, points: Sequence[Point], store: Store) -> Any:
 def _curves(values: Sequence[Values], units: dict[str, str]) -> dict[str, Any]:
     dims = ("point", "controller", "curve_index")
     out: dict[str, Any] = {
-        "curve_step": (dims[::2], _padded([v.axes["curve_steps"] for v in values])),
+        "curve_step": (dims[::2], _padded([v.axes["curve_steps"] for v in values]), STEP),
     }
     for name in _names(values):
         mean: list[AnyArray | None] = []
@@ -100,7 +101,11 @@ def _traces(values: Sequence[Values], units: dict[str, str]) -> dict[str, Any]:
         return {}
     dims = ("point", "controller", "trace_seed", "trace_index")
     out: dict[str, Any] = {
-        "trace_step": (("point", "trace_index"), _padded([v.axes["trace_steps"] for v in values])),
+        "trace_step": (
+            ("point", "trace_index"),
+            _padded([v.axes["trace_steps"] for v in values]),
+            STEP,
+        ),
     }
     for name in _names(values):
         tables: list[AnyArray | None] = []
@@ -184,8 +189,10 @@ def write_netcdf(dataset: Any, target: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
+        # HDF5 puts its own account of the error where the system's word would be.
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise StoreFull(
-            f"{target}: cannot write ({error.strerror or error}); make room and export again"
+            f"{target}: cannot write ({reason}); make room, or pass another --to"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,6 +15,9 @@ __all__ = ["KINDS", "design_points"]
 
 KINDS = ("grid", "latin_hypercube", "sobol")
 
+MOST_POINTS = 8192
+"""Of one design: each has at least one file for each regime."""
+
 
 def design_points(design: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The points of a design: parameter path -> value.
@@ -50,8 +53,8 @@ def design_points(design: Mapping[str, Any]) -> list[dict[str, Any]]:
     if kind == "grid":
         return _grid(parameters)
     count, seed = design.get("points"), design.get("seed", 0)
-    if type(count) is not int or count < 1:
-        fail(f"design.points = {count!r} is not a whole number >= 1; pass one")
+    if type(count) is not int or not 1 <= count <= MOST_POINTS:
+        fail(f"design.points = {count!r} is not a whole number in [1, {MOST_POINTS}]; pass one")
     if type(seed) is not int or seed < 0:
         fail(f"design.seed = {seed!r} is not a whole number >= 0; pass one")
     if kind == "sobol" and count & (count - 1):
@@ -74,6 +77,11 @@ def _grid(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name, values in parameters.items():
         if not isinstance(values, list) or not values:
             fail(f"design.parameters {name!r} = {values!r} is not a list of values; pass one")
+    count = math.prod(len(values) for values in parameters.values())
+    if count > MOST_POINTS:
+        fail(
+            f"design.parameters have {count} combinations; a study takes {MOST_POINTS}, so cut some"
+        )
     return [
         dict(zip(parameters, values, strict=True))
         for values in itertools.product(*parameters.values())

@@ -23,9 +23,9 @@ from simulations.sweeps.cell import Cell, blocks_at_once
 
 __all__ = ["Room", "available_bytes", "cell_bytes", "check_before_start"]
 
-ARRAYS = 12
+ARRAYS = 20
 """Arrays of theta's shape that any problem has alive at once: theta, gradients and truths of both
-branches, the move, the draws."""
+branches, the move, the draws, and what is made on the way to them."""
 
 BATCH_FIELDS = ("samples", "experts", "groups", "group_size")
 """Fields of problems that the size of a draw is proportional to."""
@@ -162,6 +162,7 @@ def _trial_bytes(plan: Plan) -> int:
         problem.sample(theta, 0, problem.draw(rng, TRIAL_SEEDS, 0))
         drawn, draw = _peak(lambda: problem.draw(rng, TRIAL_SEEDS, 0))
         sampled, sample = _peak(lambda: problem.sample(theta, 0, draw))
+        measured, _ = _peak(lambda: problem.truth(theta, 0, draw))
     finally:
         if not traced:
             tracemalloc.stop()
@@ -169,8 +170,11 @@ def _trial_bytes(plan: Plan) -> int:
     if sample.statistics is not None:
         signals = signals._replace(proxies=NOT_DUE)
     require_signals(problem, signals, plan.controllers)
-    a_seed = drawn + sampled * len(plan.controllers)  # a draw is shared by the controllers
-    return int(scale * a_seed / TRIAL_SEEDS * _seeds_at_once(plan))
+    # A draw is shared by the controllers; what was sampled is still there when the truth is
+    # computed, which no batch makes larger.
+    count = len(plan.controllers)
+    a_seed = scale * (drawn + sampled * count) + measured * count
+    return int(a_seed / TRIAL_SEEDS * _seeds_at_once(plan))
 
 
 def _peak(work: Callable[[], Any]) -> tuple[int, Any]:

@@ -12,6 +12,7 @@ A cell file holds its configuration, whose hash is its name, and a digest of its
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
@@ -38,6 +39,9 @@ except ImportError:  # not POSIX: runs at once may compute a cell twice, and sto
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["FileCheckpoint", "Store", "StoreFull"]
+
+
+FOLDERS = ("cells", "partial", "locks")
 
 
 class StoreFull(GACError):
@@ -81,9 +85,9 @@ class Store:
             StoreFull: The folder cannot be written.
         """
         with _writing(self.root):
-            for name in ("cells", "partial", "locks"):
-                (self.root / name).mkdir(parents=True, exist_ok=True)
-                clear_leftovers(self.root / name)
+            for folder in (self.root, *(self.root / name for name in FOLDERS)):
+                folder.mkdir(parents=True, exist_ok=True)
+                clear_leftovers(folder)
 
     def write(self, cell: Cell, arrays: Mapping[str, AnyArray]) -> None:
         """Store a finished cell, whole or not at all, and drop its checkpoint.
@@ -219,9 +223,11 @@ def _writing(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "make room there and resume" if full else "correct that, or pass another --out"
         raise StoreFull(
-            f"{root}: cannot write ({error.strerror or error}); what is stored is whole, so make "
-            "room there and resume"
+            f"{root}: cannot write ({error.strerror or error}); what is stored is whole, so "
+            f"{remedy}"
         ) from error
 
 

@@ -176,6 +176,12 @@ class Study:
                 fail(f"unknown parameter 'run.{name}'; {suggest(name, RUN_FIELDS)}")
         settings = RunSettings(**tree["run"])
         problem = build_problem(tree["problem"])
+        target = settings.target_outcome
+        if target and target not in problem.units:
+            fail(
+                f"run.target_outcome = {target!r} is not an outcome of problem {problem.name!r}; "
+                f"{suggest(target, list(problem.units))}"
+            )
         described = describe_problem(problem)
         controllers = [describe(item) for item in build_controllers(tree["controllers"])]
         firsts = range(0, settings.seeds, settings.seeds_per_cell)
@@ -195,7 +201,7 @@ class Study:
         of_problem = ["kind", *parameters(kind)]
         if not rest and head in RUN_FIELDS:
             return ["run", head]
-        if head in of_problem and head != "kind":
+        if head in of_problem:
             return ["problem", head, *rest]
         if head == "run" and rest[:1] and rest[0] in RUN_FIELDS:
             return [head, *rest]
@@ -210,6 +216,9 @@ class Study:
                 f"unknown controller {rest[0]!r} in {path!r}; "
                 f"{suggest(rest[0], list(self.controllers))}"
             )
+        tables = ["run", "problem", "controllers", *self.controllers]
+        if rest and head not in tables:
+            fail(f"unknown parameter {path!r}: {head!r} is no table; {suggest(head, tables)}")
         known = [*RUN_FIELDS, *of_problem, *(f"controllers.{name}.X" for name in self.controllers)]
         fail(f"unknown parameter {path!r}; {suggest(path.rpartition('.')[2], known)}")
 

@@ -33,6 +33,7 @@ __all__ = [
     "SHARES",
     "Row",
     "Values",
+    "chosen_weights",
     "hindsight",
     "mean_interval",
     "primary_metric",
@@ -97,15 +98,13 @@ def read_point(point: Point, store: Store) -> Values:
     parts = []
     for cell in point.cells:
         if not store.has(cell):
-            fail(
-                f"{store.root}: {point.label!r} is not finished; run: python -m simulations resume"
-            )
+            fail(f"{store.root}: {point.label!r} is not finished; run: {_resume(store)}")
         try:
             parts.append(store.read(cell))
         except Damaged as error:
             fail(
-                f"{store.path(cell)}: damaged ({error}); run: python -m simulations resume, "
-                "which sets it aside and computes it again"
+                f"{store.path(cell)}: damaged ({error}); to set it aside and compute it again, "
+                f"run: {_resume(store)}"
             )
     first = parts[0]
     metrics = {
@@ -121,6 +120,10 @@ def read_point(point: Point, store: Store) -> Values:
         units=json.loads(str(first["units"])),
         made_with=[str(part["computed_with"]) for part in parts],
     )
+
+
+def _resume(store: Store) -> str:
+    return f"python -m simulations resume STUDY --out {store.root}"
 
 
 def mean_interval(values: FloatArray) -> tuple[float, float, float]:
@@ -166,6 +169,24 @@ def hindsight(values: Values, grid: str, primary: str, *, maximise: bool) -> int
     members = [i for i, name in enumerate(values.controllers) if name.startswith(grid + GRID_MARK)]
     means = np.array([values.metrics[primary][i].mean() for i in members])
     return members[int(np.argmax(means) if maximise else np.argmin(means))]
+
+
+def chosen_weights(
+    study: Study, points: Sequence[Point], store: Store
+) -> dict[str, dict[str, str]]:
+    """Grid -> label of the point -> its best weight in hindsight, as text; {} without a grid."""
+    chosen: dict[str, dict[str, str]] = {}
+    if not any(table.get("kind") == "fixed_grid" for table in study.controllers.values()):
+        return chosen
+    maximise = bool(study.summary.get("maximise", False))
+    for point in points:
+        values = read_point(point, store)
+        marked = [name.partition(GRID_MARK)[0] for name in values.controllers if GRID_MARK in name]
+        for grid in dict.fromkeys(marked):
+            primary = primary_metric(study, values.metrics)
+            name = values.controllers[hindsight(values, grid, primary, maximise=maximise)]
+            chosen.setdefault(grid, {})[point.label] = name.partition(GRID_MARK)[2]
+    return chosen
 
 
 def summarise(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 
+from simulations.engine.outcomes import metric_units
 from simulations.problem import Problem
 from simulations.sweeps.study import Study
 from simulations.sweeps.summary import CONFIDENCE, SHARES, Row
@@ -14,6 +16,12 @@ __all__ = ["render"]
 COLUMNS = 4
 """Regimes side by side; more start a new block, so that lines fit a terminal."""
 
+WIDTH = 100
+"""Of the footnotes, characters."""
+
+ROUNDING = 1e-15
+"""Relative to the largest number of a metric: what is below is shown as 0."""
+
 
 def render(
     study: Study,
@@ -21,6 +29,7 @@ def render(
     *,
     versus: str | None = None,
     problems: Iterable[Problem] = (),
+    chosen: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[str]:
     r"""Lines of text.
 
@@ -28,47 +37,75 @@ def render(
         study: What was run.
         rows: Its summary.
         versus: The controller that the estimates are differences from, if any.
-        problems: The problems of its points, for the footnotes.
+        problems: The problems of its points, for units and footnotes.
+        chosen: Grid -> regime -> the weight that was best there, for a footnote.
 
     Examples:
-        >>> study = Study(name="t", title="T")
+        >>> study = Study(name="t", title="T", summary={"primary": "loss"})
         >>> print(*render(study, [Row("gac", "calm", "loss", 1.0, 0.5, 1.5, 200)]), sep="\n")
         t: T
         <BLANKLINE>
-        loss (n = 200)
-                              calm
-        gac           1 [0.5, 1.5]
+        loss (n = 200), lower is better
+                               calm
+        gac   1.000 [0.5000, 1.500]
         <BLANKLINE>
-        95% intervals over seeds: Student t for means, Wilson for shares.
+        Means over seeds, with 95% intervals: Student t for means, Wilson for shares.
     """
+    problems = list(problems)
+    units = {k: unit for each in problems for k, unit in metric_units(each.units).items()}
     lines = [f"{study.name}: {study.title}" if study.title else study.name]
     for metric in dict.fromkeys(row.metric for row in rows):
         mine = [row for row in rows if row.metric == metric]
         regimes = list(dict.fromkeys(row.regime for row in mine))
-        lines += ["", f"{metric} (n = {mine[0].n})"]
+        lines += ["", _heading(study, metric, mine[0].n, units)]
         for start in range(0, len(regimes), COLUMNS):
             lines += _block(mine, regimes[start : start + COLUMNS])
+    return [*lines, "", *_footnotes(study, versus, problems, chosen or {})]
+
+
+def _heading(study: Study, metric: str, n: int, units: Mapping[str, str]) -> str:
+    name, minus, _ = metric.partition(" minus ")
+    unit = units.get(name, "1")
+    text = f"{metric} (n = {n})" + (f", unit {unit}" if unit != "1" else "")
+    if name == study.summary.get("primary") and not minus:
+        text += ", higher is better" if study.summary.get("maximise") else ", lower is better"
+    return text
+
+
+def _footnotes(
+    study: Study,
+    versus: str | None,
+    problems: Sequence[Problem],
+    chosen: Mapping[str, Mapping[str, str]],
+) -> list[str]:
     kind = (
         "paired Student t on the differences seed by seed"
         if versus
-        else ("Student t for means, Wilson for shares")
+        else "Student t for means, Wilson for shares"
     )
-    lines += ["", f"{CONFIDENCE:.0%} intervals over seeds: {kind}."]
+    lines = [f"Means over seeds, with {CONFIDENCE:.0%} intervals: {kind}."]
+    for grid, weights in chosen.items():
+        regimes: dict[str, list[str]] = {}
+        for regime, weight in weights.items():
+            regimes.setdefault(weight, []).append(regime)
+        listed = "; ".join(f"{weight} in {', '.join(names)}" for weight, names in regimes.items())
+        lines.append(f"{grid} is the best weight in hindsight: {listed}.")
     without = sorted({problem.name for problem in problems if not problem.tokens})
     if without and sum(table.get("kind") == "gac" for table in study.controllers.values()) > 1:
         lines.append(
             f"No tokens in {', '.join(without)}: all GAC variants read the same gradient-space "
             "statistics, and differ in their guards alone."
         )
-    return lines
+    return [part for line in lines for part in textwrap.wrap(line, WIDTH)]
 
 
 def _block(rows: Sequence[Row], regimes: Sequence[str]) -> list[str]:
-    cells = {(row.controller, row.regime): _cell(row) for row in rows}
+    largest = max(abs(row.estimate) for row in rows)
+    cells = {(row.controller, row.regime): _cell(row, ROUNDING * largest) for row in rows}
     names = list(dict.fromkeys(row.controller for row in rows))
     left = max(len(name) for name in names)
     widths = [
-        max(22, len(regime), *(len(cells.get((name, regime), "")) for name in names))
+        max(23, len(regime), *(len(cells.get((name, regime), "")) for name in names))
         for regime in regimes
     ]
     heads = "".join(f" {regime:>{width}}" for regime, width in zip(regimes, widths, strict=True))
@@ -80,11 +117,15 @@ def _block(rows: Sequence[Row], regimes: Sequence[str]) -> list[str]:
     return lines
 
 
-def _cell(row: Row) -> str:
+def _cell(row: Row, rounding: float) -> str:
     if row.metric in SHARES:
         return f"{row.estimate:.3f} [{row.low:.3f}, {row.high:.3f}]"
-    return f"{_number(row.estimate)} [{_number(row.low)}, {_number(row.high)}]"
+    estimate, low, high = (_number(x, rounding) for x in (row.estimate, row.low, row.high))
+    return f"{estimate} [{low}, {high}]"
 
 
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else str(value)
+def _number(value: float, rounding: float) -> str:
+    if abs(value) <= rounding:
+        return "0"
+    # The same number of digits everywhere; "#" keeps trailing zeros, and a bare point as well.
+    return f"{value:#.4g}".removesuffix(".") if math.isfinite(value) else str(value)
