@@ -25,6 +25,7 @@ extensions = [
     "katex_server",
     "aligned_math",
     "generated",
+    "paper_figure",
     "public_names",
     "site_assets",
 ]
@@ -45,6 +46,7 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_cache_path = str(HERE.parent / "out" / "notebook-cache")
 nb_execution_excludepatterns: list[str] = []
+nb_merge_streams = True  # what a cell prints is one block, however the kernel sent it
 smartquotes_action = "D"  # dashes, as in the lists of parameters; quotes stay as typed
 suppress_warnings = [
     "misc.highlighting_failure",  # conversations in JSON lines, each line behind < or >
