@@ -64,8 +64,9 @@ _ = ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 # %%
 formula = (1 - parts_reported) ** 2 * theta**2 + parts_reported**2 * sigma2
 se = squared.std(axis=1, ddof=1) / np.sqrt(draws)
-print(f"least error {seen.min():.3f} at c = {parts_reported[seen.argmin()]:.1f}; c = 1: {seen[-1]:.3f}")
-assert parts_reported[seen.argmin()] == 0.5
+least_at = float(parts_reported[seen.argmin()])
+print(f"least error {seen.min():.3f} at c = {least_at:.1f}; at c = 1: {seen[-1]:.3f}")
+assert least_at == 0.5
 # At c = 0 nothing is random; elsewhere five standard errors, as for the risk below.
 assert np.all(np.abs(seen - formula) <= 5.0 * se + 1e-12)
 
@@ -84,8 +85,9 @@ assert np.all(np.abs(seen - formula) <= 5.0 * se + 1e-12)
 # target, on average: $R(\mu) = E|G(\mu) - g^*|^2$.
 #
 # Before any algebra, measure it. The next cell draws 20,000 pairs of gradients in 8 dimensions, RL
-# with three times the noise variance of SFT, and averages the squared error at eleven weights. Expect a curve with
-# a minimum somewhere inside: at $\mu = 0$ and $\mu = 1$ all of one branch's noise comes through.
+# with three times the noise variance of SFT, and averages the squared error at eleven weights.
+# Expect a curve with a minimum somewhere inside: at $\mu = 0$ and $\mu = 1$ all of one branch's
+# noise comes through.
 
 # %%
 sigma_s2, sigma_r2, alpha = 1.0, 3.0, 0.5

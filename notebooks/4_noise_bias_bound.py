@@ -21,7 +21,7 @@ import numpy as np
 import gac_ref
 
 plt.rcParams.update({"figure.figsize": (5.5, 3.2), "figure.constrained_layout.use": True})
-BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}
 rng = np.random.default_rng(0)
 
@@ -53,26 +53,26 @@ size = 2.0
 fig, ax = plt.subplots()
 best_weights = {}
 for angle, name, color, dash in (
-    (0.0, "along $\\delta$", ORANGE, "-"),
-    (np.pi / 2, "across $\\delta$", GREEN, "--"),
-    (np.pi, "against $\\delta$", BLUE, "-."),
+    (0.0, "along delta", ORANGE, "-"),
+    (np.pi / 2, "across delta", GREEN, "--"),
+    (np.pi, "against delta", BLUE, "-."),
 ):
     bias = tilted(angle, size)
     curve = gac_ref.risk_from_vectors(mu, delta, sigma_s2, sigma_r2, alpha, bias_s=bias)
     best = float(gac_ref.bias_aware_minimiser(delta, sigma_s2, sigma_r2, alpha, bias_s=bias))
     least = float(gac_ref.risk_from_vectors(best, delta, sigma_s2, sigma_r2, alpha, bias_s=bias))
     best_weights[name] = best
-    ax.plot(mu, curve, color=color, linestyle=dash, label=f"bias {name}")
+    ax.plot(mu, curve, color=color, linestyle=dash, label=name.replace("delta", r"$\delta$"))
     ax.plot(best, least, "o", color=color)
 bound = gac_ref.triangle_bound(mu, sigma_s2, sigma_r2, delta_g2, alpha, beta_s=size)
-ax.plot(mu, bound, color="black", linewidth=2.2, alpha=0.5, label="triangle bound")
+ax.plot(mu, bound, color="#BBBBBB", linewidth=6.0, zorder=0, label="triangle bound")
 blind = float(gac_ref.closed_form(sigma_s2, sigma_r2, delta_g2, alpha))
 ax.axvline(blind, color=GREY, linewidth=0.8)
-ax.annotate("closed form", (blind + 0.01, 8.5), fontsize=8, color=GREY)
+ax.annotate("closed form", (blind - 0.01, 9.0), fontsize=9, color=GREY, ha="right")
 ax.set_ylim(0.0, 10.0)
 ax.set_xlabel(r"weight on SFT, $\mu$")
 ax.set_ylabel("risk (gradient$^2$)")
-ax.legend(**BESIDE)
+ax.legend(title="bias of length 2", **BESIDE)
 for name, best in best_weights.items():
     print(f"bias {name:20} best weight {best:.3f}")
 print(f"closed form, which knows of no bias: {blind:.3f}")
@@ -131,7 +131,7 @@ assert 1.3 < at_one < 1.7  # "about one and a half times" below
 
 # %%
 fig, ax = plt.subplots()
-ax.plot(mu, bound, color="black", linewidth=2.2, alpha=0.5, label="triangle bound")
+ax.plot(mu, bound, color="#BBBBBB", linewidth=6.0, zorder=0, label="triangle bound")
 touches = []
 for eta, color, dash in ((0.5, BLUE, "--"), (2.0, ORANGE, "-."), (8.0, GREEN, ":")):
     parabola = gac_ref.young_bound(mu, sigma_s2, sigma_r2, delta_g2, alpha, eta=eta, beta_s=size)

@@ -1,7 +1,7 @@
-"""Figures of the paper on pages of the site, drawn while building by the code that draws them there.
+"""Figures of the paper on pages of the site, drawn while building by the code of the paper's.
 
-``paper-figure`` takes the name of a figure. Its saved parts are computed here, so only figures whose
-parts take a second belong on a page.
+``paper-figure`` takes the name of a figure. Its saved parts are computed here, so only figures
+whose parts take a second belong on a page.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Take the findings of ``make report`` onto the page of the claims: ``python docs/reports/_take_claims.py``.
+"""Take the findings of ``make report`` onto the page of the claims.
 
-The text is that of ``out/report/report.md``, from the answer to the question about the claims, without
-the folded lists of numbers; nothing is computed or worded here.
+``python docs/reports/_take_claims.py`` reads ``out/report/report.md`` and writes what it says of the
+claims, without the folded lists of numbers, into ``claims_found.inc``. Nothing is computed or worded
+here, only set: verdicts as a list, first words in bold.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 REPORT = HERE.parents[1] / "out" / "report"
 FIGURES = ("claims_forest", "claims_criterion")  # what the text speaks of
+VERDICTS = re.compile(r"\.? ?((?:Supported|Refuted|Not testable here) \(\d+\):)")
 LEAD = re.compile(r"(?P<lead>[A-Z](?:[^.:|!*]|\.\d){1,80}[.:]) ")
 
 
@@ -29,10 +31,19 @@ def found(report: str) -> str:
         if picture:
             skipping = picture[1] not in FIGURES
         if not folded and not skipping:
-            kept.append(LEAD.sub(r"**\g<lead>** ", block, count=1) if LEAD.match(block) else block)
+            kept.append(set_in_type(block))
         folded &= not block.endswith("</details>")
         skipping &= not block.startswith("*")
     return "\n\n".join(kept) + "\n"
+
+
+def set_in_type(block: str) -> str:
+    """A block of the report as it stands on the page."""
+    if VERDICTS.match(block):
+        return VERDICTS.sub(r"\n* **\1**", block).strip()
+    if block.startswith("|"):
+        return block.replace("| none", "| ")
+    return LEAD.sub(r"**\g<lead>** ", block, count=1) if LEAD.match(block) else block
 
 
 def main() -> int:
