@@ -222,7 +222,8 @@ for weight in (0.5, float(found.mu_iv), 1.0):
     assert abs(products.mean() - expected) < 5.0 * se
     assert (expected == 0.0) == (weight == 0.75)
 print(f"mu_iv {found.mu_iv:.3f}, w {found.w:.3f}: mu* = {best:.3f}")
-# Three operations of rounding on numbers below 1.
+# A few operations of rounding on numbers below 1.
+assert abs(found.w - 1.0 / 3.0) < 1e-15  # "a third of the way" below
 assert abs(found.mu_iv + found.w * (alpha - found.mu_iv) - best) < 1e-15
 
 # %% [markdown]

@@ -153,6 +153,12 @@ assert difference["biased teacher", "chord_mu"].high < 0.0
 assert difference["biased teacher", "gac_documented"].low > 0.0
 assert difference["biased teacher", "gac_decoupled"].low > 0.0
 assert difference["biased teacher", "oracle"].low < 0.02  # the oracle knows noise, and no bias
+biased = {
+    name: results["biased teacher"]["metric/mu_mean"][i].mean() for i, name in enumerate(RULES)
+}
+# "low" and "high" below: CHORD's mean weight is within one point of the grid of the best constant.
+assert biased["chord_mu"] < best_weight["biased teacher"] + 0.1 + 1e-9
+assert biased["gac_documented"] > 0.5
 
 # %% [markdown]
 # Read it slowly. In the noisy regimes the *oracle*, which is handed the true noises and

@@ -1,8 +1,8 @@
 """Take the findings of ``make report`` onto the page of the claims.
 
-``python docs/reports/_take_claims.py`` reads ``out/report/report.md`` and writes what it says of the
-claims, without the folded lists of numbers, into ``claims_found.inc``. Nothing is computed or worded
-here, only set: verdicts as a list, first words in bold.
+``python docs/reports/_take_claims.py`` reads ``out/report/report.md`` and writes what it says of
+the claims, without the folded lists of numbers, into ``claims_found.inc``. Nothing is computed or
+worded here, only set: verdicts as a list, first words in bold.
 """
 
 from __future__ import annotations
