@@ -31,6 +31,7 @@ extensions = [
 ]
 root_doc = "index"
 exclude_patterns = ["conf.py", "_ext/**", "_static/**", "**/.ipynb_checkpoints", "**/_*.py"]
+exclude_patterns += ["tutorial/notebooks/*.ipynb"]  # what `make notebooks` makes of the texts
 highlight_language = "none"  # a block that names no language is a command or a picture of files
 default_role = "literal"  # docstrings name fields and files in single backticks
 nitpicky = False
