@@ -160,10 +160,10 @@ assert abs(best - 2.0 / 3.0) < 1e-15
 #
 # ## The minimum
 #
-# A parabola's minimum is where its derivative vanishes,
-# $2(\mu - \alpha)\Delta^2 + 2\mu\sigma_s^2 - 2(1 - \mu)\sigma_r^2 = 0$, so
+# A parabola's minimum is where its derivative vanishes:
 #
-# $$\mu^* = \frac{\alpha \Delta^2 + \sigma_r^2}{\Delta^2 + \sigma_s^2 + \sigma_r^2} .$$
+# $$2(\mu - \alpha)\Delta^2 + 2\mu\sigma_s^2 - 2(1 - \mu)\sigma_r^2 = 0, \qquad\text{so}\qquad
+#   \mu^* = \frac{\alpha \Delta^2 + \sigma_r^2}{\Delta^2 + \sigma_s^2 + \sigma_r^2} .$$
 #
 # This is GAC's closed form. Do not take the algebra on trust: the next cell searches a fine grid
 # for the minimum in 200 random situations. Expect agreement to half the distance of grid points.
