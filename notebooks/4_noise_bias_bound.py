@@ -250,8 +250,9 @@ for name in rules:
 # At length 2, ignoring the bias costs more than 30 % on average. Counting it as noise costs less
 # than 1 %, although it bounds nothing. Minimising the bound costs 3 to 8 %: it insures against a
 # direction that chance hardly ever draws. (The humps in its curve: for lengths of 0.9 to 2.2 it
-# stands still in the kink of the bound at $\alpha$, while the best weight moves on.) Against an adversary it is the best of the three at every
-# length. So: a bound is for guarantees, and its minimiser is not the best guess.
+# stands still in the kink of the bound at $\alpha$, while the best weight moves on.) Against an
+# adversary it is the best of the three at every length. So: a bound is for guarantees, and its
+# minimiser is not the best guess.
 #
 # ## Exercises
 #
