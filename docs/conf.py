@@ -26,6 +26,7 @@ extensions = [
     "aligned_math",
     "generated",
     "paper_figure",
+    "plain_constants",
     "public_names",
     "site_assets",
 ]
