@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -31,7 +32,8 @@ def draw(name: str, file: Path) -> None:
     figure, venue = figure_named(name), venue_named(VENUE)
     saved = {part: Saved(part_named(part).settings, compute(part)) for part in figure.parts}
     assert figure.draw is not None, f"{name} is a table"
-    with mpl.rc_context(rc(venue)):
+    settings: dict[Any, Any] = rc(venue)
+    with mpl.rc_context(settings):
         canvas = Figure(figsize=venue.size(2, figure.heights))
         figure.draw(saved, canvas)
         file.parent.mkdir(parents=True, exist_ok=True)
