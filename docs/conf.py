@@ -25,11 +25,14 @@ extensions = [
     "katex_server",
     "aligned_math",
     "generated",
+    "paper_figure",
+    "plain_constants",
     "public_names",
     "site_assets",
 ]
 root_doc = "index"
 exclude_patterns = ["conf.py", "_ext/**", "_static/**", "**/.ipynb_checkpoints", "**/_*.py"]
+exclude_patterns += ["tutorial/notebooks/*.ipynb"]  # what `make notebooks` makes of the texts
 highlight_language = "none"  # a block that names no language is a command or a picture of files
 default_role = "literal"  # docstrings name fields and files in single backticks
 nitpicky = False
@@ -45,6 +48,7 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_cache_path = str(HERE.parent / "out" / "notebook-cache")
 nb_execution_excludepatterns: list[str] = []
+nb_merge_streams = True  # what a cell prints is one block, however the kernel sent it
 smartquotes_action = "D"  # dashes, as in the lists of parameters; quotes stay as typed
 suppress_warnings = [
     "misc.highlighting_failure",  # conversations in JSON lines, each line behind < or >

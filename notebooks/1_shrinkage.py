@@ -15,7 +15,7 @@
 # $$G(\mu) = \mu\, G_s + (1 - \mu)\, G_r ,$$
 #
 # and has to choose $\mu$. This notebook derives its choice from nothing but a squared error, and
-# then reads the result for what it is: a shrinkage rule, of the kind that statisticians have used
+# then reads the result for what it is: a *shrinkage* rule, of the kind that statisticians have used
 # since Stein. You need means and variances, and no machine learning.
 
 # %%
@@ -29,6 +29,53 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"  # Okabe 
 rng = np.random.default_rng(0)
 
 # %% [markdown]
+# ## Shrinkage, in one number
+#
+# Begin with one unknown number $\theta$, measured once: $y = \theta + e$, with noise of mean zero
+# and variance $\sigma^2$. The honest estimate is $y$ itself; it is right on average. But suppose we
+# report only a part of it, $c\,y$. This pulls every answer towards 0, a *bias* of
+# $(1 - c)\,\theta$, and it makes the noise smaller, too. The mean squared error is the sum
+#
+# $$E\,(c\,y - \theta)^2 = \underbrace{(1 - c)^2\, \theta^2}_{\text{squared bias}}
+#   + \underbrace{c^2 \sigma^2}_{\text{variance}} , \qquad
+#   \text{least at } c^* = \frac{\theta^2}{\theta^2 + \sigma^2} .$$
+#
+# So the best part to report is the share of the *signal* in what was measured. Try it with
+# $\theta^2 = \sigma^2 = 1$, by drawing the noise 20,000 times. Expect the least error at
+# $c = 1/2$, and half as large as that of the honest $c = 1$.
+
+# %%
+theta, sigma2, draws = 1.0, 1.0, 20_000
+y = theta + rng.normal(scale=np.sqrt(sigma2), size=draws)
+parts_reported = np.linspace(0.0, 1.0, 11)
+squared = (parts_reported[:, None] * y - theta) ** 2
+seen = squared.mean(axis=1)
+
+c = np.linspace(0.0, 1.0, 201)
+fig, ax = plt.subplots()
+ax.plot(c, (1 - c) ** 2 * theta**2 + c**2 * sigma2, color=BLUE, label="mean squared error")
+ax.plot(c, (1 - c) ** 2 * theta**2, color=GREY, linestyle=":", label="squared bias")
+ax.plot(c, c**2 * sigma2, color=GREEN, linestyle="--", label="variance")
+ax.plot(parts_reported, seen, "o", color="black", markersize=4, label="measured")
+ax.set_xlabel("part of the measurement that is reported, $c$")
+ax.set_ylabel("mean squared error")
+_ = ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+# %%
+formula = (1 - parts_reported) ** 2 * theta**2 + parts_reported**2 * sigma2
+se = squared.std(axis=1, ddof=1) / np.sqrt(draws)
+least_at = float(parts_reported[seen.argmin()])
+print(f"least error {seen.min():.3f} at c = {least_at:.1f}; at c = 1: {seen[-1]:.3f}")
+assert least_at == 0.5
+# At c = 0 nothing is random; elsewhere five standard errors, as for the risk below.
+assert np.all(np.abs(seen - formula) <= 5.0 * se + 1e-12)
+
+# %% [markdown]
+# A wrong answer on purpose beats the right one on average. That is shrinkage: a little bias is
+# taken on, because it is paid for with less variance. The best amount depends on $\theta^2$, which
+# nobody knows; it has to be estimated, and so will the disagreement of two gradients be. Keep
+# $c^*$ in mind: it comes back.
+#
 # ## What a good weight is
 #
 # Each batch gradient is the true one plus noise, $G_k = g_k + e_k$, where the noise has mean zero
@@ -38,15 +85,15 @@ rng = np.random.default_rng(0)
 # target, on average: $R(\mu) = E|G(\mu) - g^*|^2$.
 #
 # Before any algebra, measure it. The next cell draws 20,000 pairs of gradients in 8 dimensions, RL
-# three times as noisy as SFT, and averages the squared error at eleven weights. Expect a curve with
-# a minimum somewhere inside: at $\mu = 0$ and $\mu = 1$ all of one branch's noise comes through.
+# with three times the noise variance of SFT, and averages the squared error at eleven weights.
+# Expect a curve with a minimum somewhere inside: at $\mu = 0$ and $\mu = 1$ all of one branch's
+# noise comes through.
 
 # %%
 sigma_s2, sigma_r2, alpha = 1.0, 3.0, 0.5
 delta = np.full(8, 0.5)  # so |delta|^2 = 2
 delta_g2 = float(delta @ delta)
 
-draws = 20_000
 g_r = np.zeros(8)
 g_s = g_r + delta
 target = alpha * g_s + (1.0 - alpha) * g_r
@@ -113,10 +160,10 @@ assert abs(best - 2.0 / 3.0) < 1e-15
 #
 # ## The minimum
 #
-# A parabola's minimum is where its derivative vanishes,
-# $2(\mu - \alpha)\Delta^2 + 2\mu\sigma_s^2 - 2(1 - \mu)\sigma_r^2 = 0$, so
+# A parabola's minimum is where its derivative vanishes:
 #
-# $$\mu^* = \frac{\alpha \Delta^2 + \sigma_r^2}{\Delta^2 + \sigma_s^2 + \sigma_r^2} .$$
+# $$2(\mu - \alpha)\Delta^2 + 2\mu\sigma_s^2 - 2(1 - \mu)\sigma_r^2 = 0, \qquad\text{so}\qquad
+#   \mu^* = \frac{\alpha \Delta^2 + \sigma_r^2}{\Delta^2 + \sigma_s^2 + \sigma_r^2} .$$
 #
 # This is GAC's closed form. Do not take the algebra on trust: the next cell searches a fine grid
 # for the minimum in 200 random situations. Expect agreement to half the distance of grid points.
@@ -145,9 +192,43 @@ assert worst <= half_step + 1e-9
 #
 # It is a weighted mean of two answers to two different questions. $\mu_{iv}$ is inverse-variance
 # weighting: the best mixture of two measurements *of the same thing*. $\alpha$ is what you would
-# apply *without any noise*. The weight $w$ is the share of signal: how much of what separates the
-# branches is real disagreement. With little disagreement the rule trusts the noise levels, with
-# much it trusts the target.
+# apply *without any noise*. And $w$ is the $c^*$ of the first section, the share of the signal.
+#
+# To see why, start from the quietest mixture, $G(\mu_{iv})$, and look at the difference of the
+# branches, $Y = G_s - G_r$. It is a noisy measurement of the disagreement $\delta$: its noise has
+# the variance $\sigma_s^2 + \sigma_r^2$, and at $\mu_{iv}$ *no correlation* with the noise of the
+# mixture, since $\mu_{iv}\sigma_s^2 - (1 - \mu_{iv})\sigma_r^2 = 0$. To reach the target we would
+# have to add $(\alpha - \mu_{iv})\,\delta$. We have only $Y$, so we add a part of it,
+#
+# $$G(\mu_{iv}) + c\,(\alpha - \mu_{iv})\,Y ,$$
+#
+# which is the mixture at $\mu = \mu_{iv} + c\,(\alpha - \mu_{iv})$. How large should $c$ be? The
+# first section has the answer, signal over signal plus noise:
+# $c^* = \Delta^2 / (\Delta^2 + \sigma_s^2 + \sigma_r^2) = w$.
+#
+# The claim to check is that the two noises do not correlate; the rest is the first section. The
+# next cell measures it on the gradients drawn above. Expect zero within its standard error at
+# $\mu_{iv} = 3/4$, and not elsewhere.
+
+# %%
+found = gac_ref.shrinkage(sigma_s2, sigma_r2, delta_g2)
+noise_s, noise_r = G_s - g_s, G_r - g_r
+print("weight  <noise of the mixture, noise of Y>")
+for weight in (0.5, float(found.mu_iv), 1.0):
+    products = np.sum((weight * noise_s + (1.0 - weight) * noise_r) * (noise_s - noise_r), axis=1)
+    se = products.std(ddof=1) / np.sqrt(draws)
+    print(f"{weight:6.2f}  {products.mean():+.3f} +- {se:.3f}")
+    expected = weight * sigma_s2 - (1.0 - weight) * sigma_r2
+    assert abs(products.mean() - expected) < 5.0 * se
+    assert (expected == 0.0) == (weight == 0.75)
+print(f"mu_iv {found.mu_iv:.3f}, w {found.w:.3f}: mu* = {best:.3f}")
+# A few operations of rounding on numbers below 1.
+assert abs(found.w - 1.0 / 3.0) < 1e-15  # "a third of the way" below
+assert abs(found.mu_iv + found.w * (alpha - found.mu_iv) - best) < 1e-15
+
+# %% [markdown]
+# So GAC's rule starts from the quietest mixture, and goes a third of the way towards the target,
+# because one third of what separates the two branches here is real disagreement.
 #
 # Vary the disagreement over six decades, for three ratios of the noises. Expect each curve to start
 # at its own $\mu_{iv}$ on the left, and all to end at $\alpha$.
@@ -248,6 +329,7 @@ assert flat == 0.3  # a stated answer, not a computed one: exact
 #
 # ## What was learned
 #
+# * Shrinkage: reporting only the share of the signal in a noisy measurement has the least error.
 # * The risk of a mixture is a parabola in $\mu$, known from three numbers: two noises and a squared
 #   disagreement.
 # * Its minimum shrinks inverse-variance weighting towards the target ratio $\alpha$, by the share

@@ -129,7 +129,9 @@ assert trimmed < 0.2 * by_hand_s2  # and trimming one value at each end removes 
 # difference, token by token, then sequence by sequence.
 #
 # Two normalised streams with correlation $r$ differ by $2(1 - r)$ on average. So expect a number
-# near 2 for streams that have little to do with each other.
+# near 2 for streams that have little to do with each other. In the picture expect the RL
+# coefficient to be the same along a row, since a whole rollout has one advantage, and the SFT
+# coefficient to be lowest where the policy is undecided, near $p = 1/2$.
 
 # %%
 phi = gac_ref.phi(logprob)
@@ -142,18 +144,43 @@ def normalised(stream: np.ndarray) -> np.ndarray:
     return (stream - stream[tokens].mean()) / stream[tokens].std()
 
 
-square = np.where(tokens, (normalised(phi) - normalised(A)) ** 2, 0.0)
-by_hand_d2 = (square.sum(axis=1)[rollouts] / length[rollouts]).mean()
+z_s, z_r = normalised(-phi), normalised(-A)
+square = np.where(tokens, (z_s - z_r) ** 2, 0.0)
+
+fig, axes = plt.subplots(1, 3, figsize=(7.0, 2.2), sharey=True)
+for ax, values, name, cmap, ends in (
+    (axes[0], z_s, "SFT coefficient", "RdBu_r", (-4.0, 4.0)),
+    (axes[1], z_r, "RL coefficient", "RdBu_r", (-4.0, 4.0)),
+    (axes[2], square, "squared difference", "Oranges", (0.0, 12.0)),
+):
+    values = np.where(tokens, values, np.nan)[rollouts]
+    ax.imshow(values, cmap=cmap, vmin=ends[0], vmax=ends[1], aspect="auto")
+    ax.patch.set(hatch="////", edgecolor=GREY)
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8)
+    ax.set_title(name, fontsize=10)
+    ax.set_xticks(range(5))
+    ax.set_xlabel("position")
+axes[0].set_yticks(range(4), [f"rollout {i}" for i in range(4)])
+by_sequence = square.sum(axis=1)[rollouts] / length[rollouts]
+print("mean squared difference of each rollout:", by_sequence.round(3))
+by_hand_d2 = by_sequence.mean()
 r = np.corrcoef(phi[tokens], A[tokens])[0, 1]
 print(f"delta_g2 by hand {by_hand_d2:.6f}, gac_ref {found.delta_g2:.6f}")
 print(f"correlation of the streams {r:.3f}, so 2 (1 - r) = {2 * (1 - r):.3f} over tokens")
 assert abs(by_hand_d2 - found.delta_g2) < ROUNDING
+# As the picture is announced: one RL coefficient a rollout, to rounding; phi is largest near 1/2.
+assert np.all([np.ptp(z_r[row][tokens[row]]) < 1e-12 for row in np.flatnonzero(rollouts)])
+assert np.abs(probability[tokens][phi[tokens].argmax()] - 0.5) <= 0.1
 assert round(by_hand_d2, 1) == 1.5  # as the text below rounds it
 # Averaging by sequence instead of by token moves it by less than a tenth on sequences so alike.
 assert abs(2 * (1 - r) - by_hand_d2) < 0.1 * by_hand_d2
 
 # %% [markdown]
-# The streams of this batch are weakly correlated, and the disagreement is about 1.5. The three
+# Read a row: the squared differences of its tokens, averaged, are that rollout's vote, and the
+# votes are averaged. The streams of this batch are weakly correlated, and the disagreement is
+# about 1.5. The three
 # numbers have three units: advantage squared, nats squared, and a pure number. Nothing
 # in the method calibrates them to one another. Keep that in mind when they are added up below.
 #

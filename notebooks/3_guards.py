@@ -54,13 +54,41 @@ assert abs(found.weight - by_hand) < 1e-15  # the same four operations, up to th
 assert round(found.weight, 4) == 0.0099  # as the text below gives it
 
 # %% [markdown]
-# 0.0099: one per cent. To see why, solve for the fixed point. Let nothing change any more, so that
-# $\mu = (1 - \lambda)\,\mathrm{prior} + \lambda (\beta \mu + (1 - \beta)\, \mu_{raw})$, hence
+# 0.0099: one per cent. Where does it come from? Put the first line into the second, with cap and
+# bounds at rest:
 #
-# $$\mu = \frac{(1 - \lambda)\,\mathrm{prior} + \lambda (1 - \beta)\,\mu_{raw}}{1 - \lambda\beta}.$$
+# $$\mu_t = \underbrace{\lambda\beta}_{0.495}\,\mu_{t-1}
+#   + \underbrace{(1 - \lambda)}_{0.5}\,\mathrm{prior}(t)
+#   + \underbrace{\lambda(1 - \beta)}_{0.005}\,\mu_{raw} .$$
 #
-# Each step lets 1 % of the estimate in, and averages the prior in *again* with weight 1/2. The
-# prior wins by a factor of a hundred.
+# A step takes in half a per cent of the estimate, and half of the prior, *again*. And it forgets
+# half of what it had. So let the estimate rise by 1, and follow what has arrived: 0.005 at once,
+# then 0.495 times that and another 0.005, and so on. Expect the sum to stop near 0.0099 within a
+# few steps, far short of the 100 steps that $\beta = 0.99$ seems to promise.
+
+# %%
+lam, beta = default.blend_weight, default.ema_beta
+arrived = 0.0
+print("steps since the rise   share of it in mu")
+for count in range(1, found.settling_steps + 1):
+    arrived = lam * beta * arrived + lam * (1.0 - beta)
+    print(f"{count:20}   {arrived:.5f}")
+assert 0.98 * found.weight <= arrived < found.weight  # settled: all but 2 % of it
+# The numbers of the text, above and below, as it rounds them.
+assert (round(lam * beta, 3), round(lam * (1.0 - beta), 3)) == (0.495, 0.005)
+assert (round(found.prior_weight, 4), round(found.weight, 4)) == (0.9901, 0.0099)
+assert round(1.0 / (1.0 - beta)) == 100  # the memory that the text above speaks of
+
+# %% [markdown]
+# The series is geometric, and its limit is the fixed point. Let nothing change any more, so that
+# $\mu = \lambda\beta\,\mu + (1 - \lambda)\,\mathrm{prior} + \lambda(1 - \beta)\,\mu_{raw}$,
+# hence
+#
+# $$\mu = \frac{1 - \lambda}{1 - \lambda\beta}\,\mathrm{prior}
+#   + \frac{\lambda (1 - \beta)}{1 - \lambda\beta}\,\mu_{raw}
+#   = 0.9901\ \mathrm{prior} + 0.0099\ \mu_{raw}.$$
+#
+# The prior wins by a factor of a hundred.
 #
 # ## On the controller itself
 #

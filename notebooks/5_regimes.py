@@ -70,7 +70,8 @@ for regime, fields in REGIMES.items():
     chunk.advance(settings.horizon)
     results[regime] = chunk.result()
 loss = {regime: found["metric/loss_final"] for regime, found in results.items()}  # [rules, seeds]
-print({regime: values.shape for regime, values in loss.items()})
+for regime, values in loss.items():
+    print(f"{regime:15} {values.shape[0]} rules, {values.shape[1]} seeds")
 
 # %% [markdown]
 # ## Where the rules end
@@ -112,9 +113,10 @@ best_weight = {
     for regime, values in loss.items()
 }
 oracle = list(RULES).index("oracle")
-print("best constant weight of the final loss:", best_weight)
+print("regime          best constant weight   mean weight of the oracle")
 for regime, found in results.items():
-    print(f"{regime:15} weight of the oracle {found['metric/mu_mean'][oracle].mean():.2f}")
+    applied = found["metric/mu_mean"][oracle].mean()
+    print(f"{regime:15} {best_weight[regime]:20.1f}   {applied:25.2f}")
 
 # %%
 # The grid is 0.1 coarse; "near one half" is within one point of it.
@@ -151,6 +153,12 @@ assert difference["biased teacher", "chord_mu"].high < 0.0
 assert difference["biased teacher", "gac_documented"].low > 0.0
 assert difference["biased teacher", "gac_decoupled"].low > 0.0
 assert difference["biased teacher", "oracle"].low < 0.02  # the oracle knows noise, and no bias
+biased = {
+    name: results["biased teacher"]["metric/mu_mean"][i].mean() for i, name in enumerate(RULES)
+}
+# "low" and "high" below: CHORD's mean weight is within one point of the grid of the best constant.
+assert biased["chord_mu"] < best_weight["biased teacher"] + 0.1 + 1e-9
+assert biased["gac_documented"] > 0.5
 
 # %% [markdown]
 # Read it slowly. In the noisy regimes the *oracle*, which is handed the true noises and

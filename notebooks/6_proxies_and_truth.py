@@ -29,6 +29,7 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 NAMES = ("sigma_s2", "sigma_r2", "delta_g2")
 TICKS = (1, 2, 5, 10, 20)
 LABELS = {"sigma_s2": "SFT noise", "sigma_r2": "RL noise", "delta_g2": "disagreement"}
+UNITS = {"sigma_s2": "nats$^2$", "sigma_r2": "advantage$^2$", "delta_g2": "coefficient$^2$"}
 
 # %% [markdown]
 # ## Read the recording
@@ -69,10 +70,10 @@ assert (len(steps), len(known)) == (300, 30)
 # line to follow the orange dots up and down.
 
 # %%
-fig, axes = plt.subplots(3, 1, figsize=(5.5, 5.0), sharex=True)
+fig, axes = plt.subplots(3, 1, figsize=(6.5, 5.6), sharex=True)
 for ax, name in zip(axes, NAMES, strict=True):
     ax.plot(steps, proxy[name], color=BLUE, linewidth=0.8)
-    ax.set_ylabel(f"{LABELS[name]},\nproxy", color=BLUE)
+    ax.set_ylabel(f"{LABELS[name]},\nproxy ({UNITS[name]})", color=BLUE)
     ax.margins(x=0.01)
     other = ax.twinx()
     other.plot(known, truth[name], "o--", color=ORANGE, markersize=4, linewidth=0.8)
@@ -80,7 +81,7 @@ for ax, name in zip(axes, NAMES, strict=True):
     other.set_yticks(TICKS, [str(tick) for tick in TICKS])
     other.minorticks_off()
     other.set_ylim(0.9 * truth[name].min(), 1.1 * truth[name].max())
-    other.set_ylabel("truth", color=ORANGE)
+    other.set_ylabel("truth\n(gradient$^2$)", color=ORANGE)
 _ = axes[-1].set_xlabel("step")
 
 # %%
@@ -107,7 +108,7 @@ assert 1.8 < proxy["delta_g2"].mean() < 2.2  # "around 2"
 
 # %%
 correlation = {}
-fig, axes = plt.subplots(1, 3, figsize=(7.0, 2.6))
+fig, axes = plt.subplots(1, 3, figsize=(7.5, 3.0))
 for ax, name in zip(axes, NAMES, strict=True):
     correlation[name] = pearson(proxy[name][at], truth[name])
     ax.plot(truth[name], proxy[name][at], "o", color=BLUE, markersize=4)
@@ -116,9 +117,9 @@ for ax, name in zip(axes, NAMES, strict=True):
     ax.minorticks_off()
     ax.set_xlim(0.85 * truth[name].min(), 1.15 * truth[name].max())
     r = correlation[name]
-    ax.set_title(f"r = {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]", fontsize=9)
-    ax.set_xlabel(f"true {LABELS[name]}")
-axes[0].set_ylabel("proxy")
+    ax.set_title(f"r = {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]", fontsize=10)
+    ax.set_xlabel(f"true {LABELS[name]}\n(gradient$^2$)")
+    ax.set_ylabel(f"proxy ({UNITS[name]})")
 for name, r in correlation.items():
     print(f"{LABELS[name]:13} r = {r.value:+.2f}, 95 % interval [{r.low:+.2f}, {r.high:+.2f}]")
 
@@ -180,7 +181,7 @@ x = np.array([share.min() - 0.05, 1.02])
 ax.plot(x, 7.0 / 8.0 * x, color=ORANGE)
 ax.annotate(r"$\frac{7}{8} \times$ share", (0.87, 0.71), color=ORANGE)
 ax.set_xlabel("share of the groups whose rewards differ (spread out a little)")
-_ = ax.set_ylabel("proxy of the RL noise")
+_ = ax.set_ylabel("proxy of the RL noise (advantage$^2$)")
 
 # %%
 left = proxy["sigma_r2"] - line
@@ -210,7 +211,7 @@ ax.axhline(0.5, color="#7F7F7F", linestyle=":")
 ax.annotate(r"$\alpha$", (291, 0.505), color="#7F7F7F")
 ax.set_ylim(0.0, 1.0)
 ax.set_xlabel("step")
-ax.set_ylabel("closed form")
+ax.set_ylabel("closed form, weight on SFT")
 ax.legend(frameon=False, loc="lower left", ncols=2)
 print(f"on the true values: mean {mu_true.mean():.2f}, spread {mu_true.std():.3f}")
 print(f"on the proxies:     mean {mu_proxy.mean():.2f}, spread {mu_proxy.std():.3f}")

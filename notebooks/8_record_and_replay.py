@@ -29,7 +29,7 @@ import gac_ref
 from gac_ref.replay import Comparison, Summary, replay
 from simulations.recording import SHIPPED_TRACE
 
-plt.rcParams.update({"figure.figsize": (5.5, 3.2), "figure.constrained_layout.use": True})
+plt.rcParams.update({"figure.figsize": (6.5, 3.2), "figure.constrained_layout.use": True})
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
 folder = tempfile.TemporaryDirectory()
 

@@ -1,7 +1,7 @@
 """The sizes of the venues: widths of a column and of the page, and the size of text.
 
 ICML and NeurIPS are tueplots' bundles. ACL is not among them: its widths and its caption size are
-those of the *ACL formatting guidelines (acl-org.github.io/ACLPUB/formatting.html, "Format of
+those of the ACL formatting guidelines (acl-org.github.io/ACLPUB/formatting.html, "Format of
 electronic manuscript": column width 7.7 cm, gap between columns 0.6 cm; captions 10 pt), which
 ``acl.sty`` follows.
 """

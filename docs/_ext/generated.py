@@ -16,7 +16,11 @@ from sphinx.util.docutils import SphinxDirective
 from gac_ref.conformance.stages import STAGES, Field
 
 COLUMNS = "79"  # of a help text
-PROGRAMS = {"gac-ref": "gac_ref.cli", "python -m simulations": "simulations.cli"}
+PROGRAMS = {
+    "gac-ref": "gac_ref.cli",
+    "python -m simulations": "simulations.cli",
+    "python -m paper_figures": "paper_figures.cli",
+}
 
 
 class CommandHelp(SphinxDirective):

@@ -30,6 +30,18 @@ logger = logging.getLogger(__name__)
 
 ROOTS = (
     "gac_ref",
+    "paper_figures.catalog",
+    "paper_figures.computing",
+    "paper_figures.spec",
+    "paper_figures.style",
+    "paper_figures.tables",
+    "paper_figures.venues",
+    # Of the analyses, what notebooks and guides import; the rest answers the report's questions.
+    "simulations.analysis.authority.decomposition",
+    "simulations.analysis.authority.guarded_run",
+    "simulations.analysis.authority.linear",
+    "simulations.analysis.palette",
+    "simulations.analysis.statistics",
     "simulations.engine",
     "simulations.models",
     "simulations.noise",

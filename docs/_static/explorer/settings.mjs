@@ -67,7 +67,7 @@ export const SLIDERS = [
     help: "Share of the adaptive weight in the blend; the rest is the schedule's prior.",
   },
   {
-    name: "mu_change_cap", label: "Change cap", symbol: "cap", group: "guards",
+    name: "mu_change_cap", label: "Change cap", symbol: "c", group: "guards",
     unit: "per step", scale: decades(-4, 0, 20, false), start: 0.01, low: 1e-9, high: 1,
     help: "The most that mu may move in one step.",
   },

@@ -4,13 +4,13 @@ Between bounds, and while the cap does not act, every channel has one pole at mo
 
 .. math:: H(z) = \frac{b}{1 - a z^{-1}}
 
-============  =========================================  ============================
-weight EMA    from the estimate                          from the prior
-============  =========================================  ============================
-applied       :math:`b=\lambda(1-\beta), a=\lambda\beta` :math:`b=1-\lambda, a=\lambda\beta`
-internal      :math:`b=\lambda(1-\beta), a=\beta`        :math:`b=1-\lambda, a=0`
-off           :math:`b=\lambda, a=0`                     :math:`b=1-\lambda, a=0`
-============  =========================================  ============================
+==========  ==========================================  ===================================
+weight EMA  from the estimate                           from the prior
+==========  ==========================================  ===================================
+applied     :math:`b=\lambda(1-\beta), a=\lambda\beta`  :math:`b=1-\lambda, a=\lambda\beta`
+internal    :math:`b=\lambda(1-\beta), a=\beta`         :math:`b=1-\lambda, a=0`
+off         :math:`b=\lambda, a=0`                      :math:`b=1-\lambda, a=0`
+==========  ==========================================  ===================================
 """
 
 from __future__ import annotations
