@@ -25,6 +25,7 @@ from gac_ref.baselines import SASR
 from gac_ref.errors import fail
 from simulations.engine.controllers import Controller
 from simulations.engine.curves import Curves
+from simulations.engine.heap import keep_freed_memory
 from simulations.engine.observe import derive_signal, norms, observe, require_signals, uses
 from simulations.engine.outcomes import Tally, risk_and_regret
 from simulations.engine.settings import RunSettings
@@ -106,6 +107,7 @@ class Chunk:
     """The running state of consecutive blocks; `advance` moves it, `state` saves it."""
 
     def __init__(self, plan: Plan, blocks: Sequence[int]) -> None:
+        keep_freed_memory()
         self.plan, self.blocks, self.step = plan, blocks, 0
         self.sizes = plan.sizes(blocks)
         count, n = len(plan.controllers), sum(self.sizes)

@@ -22,7 +22,7 @@ from gac_ref import CONVENTIONS, AdvantageConvention, group_advantages
 from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
-from simulations.models.softmax import row_min, row_sum, slow_axes
+from simulations.models.softmax import row_min, row_sum
 
 __all__ = [
     "ADVANTAGES",
@@ -112,8 +112,7 @@ def relative_advantages(rewards: FloatArray, convention: str) -> FloatArray:
     size = rewards.shape[-1]
     _at_least_two(size)
     # Against the lowest reward, so that a group of equal rewards is exactly 0.
-    columns = slow_axes(rewards, 1)
-    above = columns - row_min(columns)[..., None]
+    above = rewards - row_min(rewards)[..., None]
     centred: FloatArray = above - (row_sum(above) / size)[..., None]
     if not rule.divides:
         return centred

@@ -34,6 +34,7 @@ from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models._checks import choice, draw_matches, flag, point, real, whole
 from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
+from simulations.models.layout import slow_axes
 from simulations.models.observation import Observation
 from simulations.models.policy_sampling import (
     PolicyDraw,
@@ -51,7 +52,6 @@ from simulations.models.softmax import (
     log_softmax,
     row_sum,
     score_table,
-    slow_axes,
     softmax,
     tree_sum,
 )

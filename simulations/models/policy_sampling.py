@@ -14,6 +14,7 @@ from gac_ref._typing import FloatArray, IntArray
 from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models.groups import EXACT_BASELINE, relative_advantages
+from simulations.models.layout import slow_axes
 from simulations.models.observation import (
     Observation,
     TokenStreams,
@@ -21,7 +22,7 @@ from simulations.models.observation import (
     observed_signals,
 )
 from simulations.models.policy_tables import Shape, constants, table_weights
-from simulations.models.softmax import choose, cumulative, entropy, log_softmax, slow_axes
+from simulations.models.softmax import choose, cumulative, entropy, log_softmax
 
 if TYPE_CHECKING:
     from simulations.models.policy import PolicyModel

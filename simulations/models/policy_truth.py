@@ -8,8 +8,9 @@ import numpy as np
 
 from gac_ref._typing import FloatArray
 from simulations.models.groups import EXACT_BASELINE, group_moments
+from simulations.models.layout import slow_axes
 from simulations.models.policy_tables import constants
-from simulations.models.softmax import row_sum, score_table, slow_axes, softmax
+from simulations.models.softmax import row_sum, score_table, softmax
 from simulations.problem import Truth
 
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@ r"""Softmax in logs, and sampling from it by inverse CDF: what every policy here
 
 All functions act on the last axis and broadcast over the others. Sums are elementwise additions in
 a fixed order, so the bits of one row depend neither on how many rows there are nor on how the array
-lies in memory. Speed does: an inner loop over a short last axis costs several times its
-arithmetic, and :func:`slow_axes` lays the rows out so that there is none.
+lies in memory. Speed does: see :mod:`simulations.models.layout`.
 """
 
 from __future__ import annotations
@@ -25,24 +24,9 @@ __all__ = [
     "row_min",
     "row_sum",
     "score_table",
-    "slow_axes",
     "softmax",
     "tree_sum",
 ]
-
-
-def slow_axes(table: FloatArray, count: int) -> FloatArray:
-    """A copy whose last `count` axes are the slowest in memory; shape and values are the same.
-
-    Elementwise results keep this layout.
-
-    Examples:
-        >>> slow_axes(np.zeros((5, 3, 2)), 1).strides
-        (24, 8, 120)
-    """
-    last = tuple(range(-count, 0))
-    first = tuple(range(count))
-    return np.moveaxis(np.array(np.moveaxis(table, last, first), order="C"), first, last)
 
 
 def row_sum(values: FloatArray) -> FloatArray:
@@ -68,14 +52,16 @@ def tree_sum(values: FloatArray) -> FloatArray:
         >>> tree_sum(np.arange(12.0).reshape(2, 6)).tolist()
         [15.0, 51.0]
     """
-    width = values.shape[-1]
-    while width > 1:
-        half = width // 2
-        folded = values[..., :half] + values[..., half : 2 * half]
-        if width % 2:
-            folded[..., 0] += values[..., -1]
-        values, width = folded, half
-    return values[..., 0]
+    total = values
+    while total.shape[-1] > 1:
+        half, odd = divmod(total.shape[-1], 2)
+        # The first fold makes the array that the others are done in.
+        out = None if total is values else total[..., :half]
+        folded = np.add(total[..., :half], total[..., half : 2 * half], out=out)
+        if odd:
+            folded[..., 0] += total[..., -1]
+        total = folded
+    return total[..., 0]
 
 
 def row_max(values: FloatArray) -> FloatArray:
