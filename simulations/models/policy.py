@@ -34,17 +34,17 @@ from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models._checks import choice, draw_matches, flag, point, real, whole
 from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
-from simulations.models.layout import slow_axes
+from simulations.models.layout import fast_axes, rows, slow_axes
 from simulations.models.observation import Observation
+from simulations.models.policy_draw import PolicyDraw, make_draw
+from simulations.models.policy_paths import table_weights
 from simulations.models.policy_sampling import (
-    PolicyDraw,
     PolicyReadings,
-    make_draw,
     observation,
     sample_rollouts,
     sequence_scores,
 )
-from simulations.models.policy_tables import SequenceLaw, Shape, constants, table_weights
+from simulations.models.policy_tables import SequenceLaw, Shape, constants
 from simulations.models.policy_truth import policy_truth
 from simulations.models.softmax import (
     entropy,
@@ -168,8 +168,13 @@ class PolicyModel(ABC):
         """Expected uses of each pair in sequences that end at each level, [..., X, L, S, V]."""
 
     @abstractmethod
-    def rewards(self, codes: IntArray, draw: PolicyDraw) -> FloatArray:
-        """Rewards of the rollouts, [..., N], from their state-action codes [..., T, N]."""
+    def rewards(self, codes: IntArray, uniforms: FloatArray) -> FloatArray:
+        """Rewards of the rollouts, [N, ...].
+
+        Args:
+            codes: Their state-action codes, [T, N, ...], trajectories last.
+            uniforms: In [0, 1), one a rollout; broadcasts with [N, ...].
+        """
 
     @abstractmethod
     def score_gram(self, theta: FloatArray, joint: FloatArray, scores: FloatArray) -> FloatArray:
@@ -208,7 +213,7 @@ class PolicyModel(ABC):
         Raises:
             GACError: theta and the draw have different numbers of seeds.
         """
-        logits = self.logits(self._at(theta, draw))
+        logits = slow_axes(self.logits(self._at(theta, draw)), 3)
         rollouts = sample_rollouts(self, softmax(logits), draw)
         return observation(self, log_softmax(logits), rollouts, draw)
 
@@ -219,16 +224,18 @@ class PolicyModel(ABC):
             GACError: theta and the draw have different numbers of seeds.
         """
         array = self._at(theta, draw)
-        logits = self.logits(array)
-        p = softmax(slow_axes(logits, 1))
+        logits = slow_axes(self.logits(array), 3)
+        p = softmax(logits)
         rollouts = sample_rollouts(self, p, draw)
-        table_s = score_table(draw.expert_uses * (-1.0 / self.experts), p)
         share = -1.0 / (self.groups * self.group_size)
-        weights = table_weights(rollouts.codes, share * rollouts.advantages, self.shape)
+        weights = table_weights(
+            rollouts.places, share * rollouts.advantages, self.shape, array.shape[:-1]
+        )
+        table_s = score_table(draw.expert_uses * (-1.0 / self.experts), p)
         readings = PolicyReadings(self, logits, rollouts, draw)
         return Sample(
-            grad_s=self.pullback(array, table_s),
-            grad_r=self.pullback(array, score_table(weights, p)),
+            grad_s=self.pullback(array, fast_axes(table_s, 3)),
+            grad_r=self.pullback(array, fast_axes(score_table(weights, p), 3)),
             signals=Signals(),
             statistics=readings.proxies,
             on_demand=readings.signals,
@@ -245,14 +252,15 @@ class PolicyModel(ABC):
             [..., B, d] and [..., N, d].
         """
         array = self._at(theta, draw)
-        rollouts = sample_rollouts(self, softmax(self.logits(array)), draw)
+        rollouts = sample_rollouts(self, softmax(slow_axes(self.logits(array), 3)), draw)
         scores = self.scores(array)
         table = scores.reshape(*array.shape[:-1], -1, self.dimension)
-        codes_s = np.broadcast_to(
-            draw.expert_codes, (*array.shape[:-1], *draw.expert_codes.shape[1:])
+        codes_s, codes_r = draw.expert_codes, rows(rollouts.codes, 2)
+        x_s = sequence_scores(
+            table, np.broadcast_to(codes_s, (*array.shape[:-1], *codes_s.shape[1:]))
         )
-        x_s, x_r = sequence_scores(table, codes_s), sequence_scores(table, rollouts.codes)
-        return -x_s, -rollouts.advantages[..., None] * x_r
+        advantages = rows(rollouts.advantages, 1)
+        return -x_s, -advantages[..., None] * sequence_scores(table, codes_r)
 
     def truth(self, theta: ArrayLike, step: int, draw: Any = None) -> Truth:
         """Exact gradients, noise, disagreement, kappa and bias at theta [..., d]."""
@@ -287,5 +295,5 @@ class PolicyModel(ABC):
 
     def _at(self, theta: ArrayLike, draw: PolicyDraw) -> FloatArray:
         array = point(self, theta)
-        draw_matches(self, array, len(draw.prompts_r))
+        draw_matches(self, array, len(draw.numbers))
         return array

@@ -8,7 +8,7 @@ import numpy as np
 
 from gac_ref._typing import FloatArray
 from simulations.models.groups import EXACT_BASELINE, group_moments
-from simulations.models.layout import slow_axes
+from simulations.models.layout import fast_axes, slow_axes
 from simulations.models.policy_tables import constants
 from simulations.models.softmax import row_sum, score_table, softmax
 from simulations.problem import Truth
@@ -77,7 +77,7 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
         return pulled_back(table)
 
     def pulled_back(table: FloatArray) -> FloatArray:
-        return model.pullback(theta, np.ascontiguousarray(table / -prompts))
+        return model.pullback(theta, fast_axes(table / -prompts, 3))
 
     g_s = pulled_back(scores[..., -1, :, :])
     g_r = gradient(np.broadcast_to(levels, chance.shape))

@@ -26,7 +26,6 @@ from gac_ref.errors import fail
 from simulations.models._checks import choice, real, whole
 from simulations.models.layout import back, front
 from simulations.models.policy import PolicyModel
-from simulations.models.policy_sampling import PolicyDraw
 from simulations.models.policy_tables import SequenceLaw, Shape
 from simulations.models.softmax import row_sum
 
@@ -119,9 +118,9 @@ class SequenceTask(PolicyModel):
         """A policy that always plays the target earns 1."""
         return 1.0
 
-    def rewards(self, codes: IntArray, draw: PolicyDraw) -> FloatArray:
-        """The verifier: rewards [..., N] of the codes [..., T, N]."""
-        matches = _task(self).hits.reshape(-1).take(codes).sum(axis=-2)
+    def rewards(self, codes: IntArray, uniforms: FloatArray) -> FloatArray:
+        """The verifier: rewards [N, ...] of the codes [T, N, ...]."""
+        matches = _task(self).hits.reshape(-1).take(codes).sum(axis=0)
         return np.asarray(np.asarray(self.levels)[self.level_of_count()].take(matches))
 
     def sequence_law(self, p: FloatArray) -> SequenceLaw:

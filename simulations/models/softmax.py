@@ -24,6 +24,7 @@ __all__ = [
     "row_min",
     "row_sum",
     "score_table",
+    "select",
     "softmax",
     "tree_sum",
 ]
@@ -186,11 +187,7 @@ def score_table(joint: FloatArray, p: FloatArray) -> FloatArray:
         >>> score_table(np.array([1.0, 0.0]), np.array([0.25, 0.75])).tolist()
         [0.75, -0.75]
     """
-    total = row_sum(joint)
-    out = np.empty_like(joint, shape=np.broadcast_shapes(joint.shape, p.shape))
-    for v in range(out.shape[-1]):  # by column: a broadcast over a short last axis costs twice
-        np.subtract(joint[..., v], total * p[..., v], out=out[..., v])
-    return out
+    return joint - row_sum(joint)[..., None] * p
 
 
 def inverse_cdf(p: FloatArray, uniform: FloatArray) -> IntArray:
@@ -214,18 +211,17 @@ def inverse_cdf(p: FloatArray, uniform: FloatArray) -> IntArray:
 
 
 def cumulative(p: FloatArray) -> FloatArray:
-    """The running sums of each row, [rows, V]; rows are the leading axes.
+    """The running sums of each row, [..., V], in the layout of p.
 
-    The last entry of a row is p itself: nothing reads it, see :func:`choose`.
+    The last entry of a row is p itself: nothing reads it, see :func:`select`.
 
     Examples:
         >>> cumulative(np.array([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]])).tolist()
         [[0.5, 0.75, 0.25], [0.0, 0.5, 0.5]]
     """
-    width = p.shape[-1]
-    edges = np.array(p.reshape(-1, width), order="C")
-    for v in range(1, width - 1):
-        edges[:, v] += edges[:, v - 1]
+    edges = p.copy(order="K")
+    for v in range(1, p.shape[-1] - 1):
+        edges[..., v] += edges[..., v - 1]
     return edges
 
 
@@ -233,8 +229,8 @@ def choose(edges: FloatArray, rows: IntArray, uniform: FloatArray) -> IntArray:
     """As :func:`inverse_cdf`, with each number's row given by its index.
 
     Args:
-        edges: What `cumulative` gave, [rows, V], V >= 2.
-        rows: Index of the row, [N...].
+        edges: What `cumulative` gave, [..., V], V >= 2.
+        rows: Index of the row among all leading axes, [N...].
         uniform: In [0, 1); broadcasts with `rows`.
 
     Returns:
@@ -245,14 +241,45 @@ def choose(edges: FloatArray, rows: IntArray, uniform: FloatArray) -> IntArray:
         >>> choose(edges, np.array([1, 0, 1]), np.array([0.2, 0.2, 0.05])).tolist()
         [1, 0, 0]
     """
-    flat, left = edges.reshape(-1), edges.shape[-1]
-    first = rows * left
-    place = first
+    first = np.broadcast_to(rows * edges.shape[-1], np.broadcast_shapes(rows.shape, uniform.shape))
+    return select(edges.reshape(-1), first, uniform, edges.shape[-1]) - first
+
+
+def select(
+    edges: FloatArray,
+    first: IntArray,
+    uniform: FloatArray,
+    outcomes: int,
+    lanes: int = 1,
+    out: IntArray | None = None,
+) -> IntArray:
+    """Where in an array of cumulative sums the outcome stands that a uniform number selects.
+
+    Args:
+        edges: What `cumulative` gave, flattened; the entries of a row `lanes` apart.
+        first: Place of the row's first entry, [N...].
+        uniform: In [0, 1); broadcasts to `first`.
+        outcomes: V, entries of a row.
+        lanes: How many rows lie side by side.
+        out: Where to write, [N...].
+
+    Returns:
+        Places, [N...]: `first` plus `lanes` times the outcome.
+
+    Examples:
+        >>> two_rows = np.array([[0.5, 0.1], [0.5, 0.9]])
+        >>> select(two_rows.ravel(), np.array([1, 0]), np.array([0.2, 0.2]), 2, lanes=2).tolist()
+        [3, 0]
+    """
+    place = np.empty_like(first) if out is None else out
+    step = np.empty_like(place)
+    np.copyto(place, first)
+    left = outcomes
     # Bisection of all numbers at once. The larger half may overlap the smaller by one entry: the
     # sums ascend, so that a comparison too many changes nothing.
     while left > 1:
         half = left // 2
-        reached = uniform >= flat.take(place + (half - 1))
-        place = place + (reached if half == 1 else half * reached)
+        reached = uniform >= edges[(half - 1) * lanes :].take(place)
+        place += np.multiply(reached, half * lanes, out=step)
         left -= half
-    return np.asarray(place - first)
+    return place

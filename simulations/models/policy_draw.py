@@ -1,0 +1,122 @@
+"""The random numbers of a step, and what they select whatever theta is."""
+
+from __future__ import annotations
+
+import itertools
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gac_ref._typing import FloatArray, IntArray
+from gac_ref.errors import fail
+from simulations.models.layout import back, front
+from simulations.models.policy_paths import places_of, sample_paths, table_weights
+from simulations.models.policy_tables import constants
+
+if TYPE_CHECKING:
+    from simulations.models.policy import PolicyModel
+
+__all__ = ["PolicyDraw", "make_draw"]
+
+
+class PolicyDraw(NamedTuple):
+    """The random numbers of one step; nothing here depends on theta.
+
+    What they select is worked out where it is read, for the seeds of many blocks at once.
+
+    Args:
+        model: The model.
+        numbers: Uniform in [0, 1), [n, K]: for the prompts of the groups and of the demonstrations,
+            the tokens of the demonstrations and of the rollouts, the rewards.
+
+    Examples:
+        >>> from simulations.models.bandit import Bandit
+        >>> draw = Bandit(experts=5).draw(np.random.default_rng(0), 3, 0)
+        >>> draw.prompts_s.shape, draw.expert_codes.shape
+        ((3, 5), (3, 1, 5))
+    """
+
+    model: PolicyModel
+    numbers: FloatArray
+
+    @property
+    def prompts_r(self) -> IntArray:
+        """Prompt of each group, [n, P]."""
+        return self._prompts("groups")
+
+    @property
+    def prompts_s(self) -> IntArray:
+        """Prompt of each demonstration, [n, B]."""
+        return self._prompts("groups" if self.model.paired else "experts")
+
+    @property
+    def expert_codes(self) -> IntArray:
+        """State-action codes of the demonstrations, [n, T, B]."""
+        shape = self.model.shape
+        start = self.prompts_s.T * (shape.states * shape.actions)
+        edges = constants(self.model).expert_edges.reshape(-1)
+        return back(sample_paths(edges, start, self._part("demonstrations"), shape), 2)
+
+    @property
+    def expert_uses(self) -> IntArray:
+        """How often the demonstrations use each pair, [n, X, S, V]."""
+        lead = self.numbers.shape[:1]
+        places = places_of(front(self.expert_codes, 2), lead)
+        return table_weights(places, None, self.model.shape, lead)
+
+    @property
+    def uniforms(self) -> FloatArray:
+        """For the rollouts' tokens, [n, T, N], in [0, 1)."""
+        return back(self._part("rollouts"), 2)
+
+    @property
+    def reward_uniforms(self) -> FloatArray:
+        """For the rollouts' rewards, [n, N], in [0, 1)."""
+        return back(self._part("rewards")[0], 1)
+
+    def _prompts(self, part: str) -> IntArray:
+        prompts = self.model.shape.prompts
+        scaled = self._part(part)[0] * prompts
+        return back(np.minimum(scaled.astype(np.int64), prompts - 1), 1)
+
+    def _part(self, name: str) -> FloatArray:
+        """The numbers of one use, [1 or T, count, n], the seeds fastest."""
+        positions, columns = _parts(self.model)[name]
+        part = np.ascontiguousarray(self.numbers[:, columns].T)
+        return part.reshape(positions, -1, len(self.numbers))
+
+
+def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDraw:
+    """All random numbers of a step from one call of the generator.
+
+    Raises:
+        GACError: n is below 1.
+
+    Examples:
+        >>> from simulations.models.bandit import Bandit
+        >>> make_draw(Bandit(groups=2), np.random.default_rng(0), 5).prompts_r.shape
+        (5, 2)
+    """
+    if n < 1:
+        fail(f"n = {n} seeds; pass at least 1")
+    width = max(columns.stop for _, columns in _parts(model).values())
+    return PolicyDraw(model, rng.random((n, width)))
+
+
+@lru_cache(maxsize=64)
+def _parts(model: PolicyModel) -> dict[str, tuple[int, slice]]:
+    """The positions and the columns of each use of the numbers, in their order."""
+    horizon, size = model.shape.horizon, model.groups * model.group_size
+    parts = {
+        "groups": (1, model.groups),
+        "experts": (1, model.experts),
+        "demonstrations": (horizon, model.experts),
+        "rollouts": (horizon, size),
+        "rewards": (1, size),
+    }
+    ends = itertools.accumulate(positions * count for positions, count in parts.values())
+    return {
+        name: (positions, slice(end - positions * count, end))
+        for (name, (positions, count)), end in zip(parts.items(), ends, strict=True)
+    }
