@@ -13,6 +13,7 @@ from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
 from simulations.models._checks import real, whole
+from simulations.models.layout import flat
 from simulations.models.policy import PolicyModel
 from simulations.models.policy_tables import SequenceLaw, Shape
 from simulations.models.tabular import TabularPolicy
@@ -141,9 +142,9 @@ class Bandit(TabularPolicy):
         success = self.success()[:, None, :]
         return np.stack((p * (1.0 - success), p * success), axis=-3)
 
-    def rewards(self, codes: IntArray, uniforms: FloatArray) -> FloatArray:
+    def rewards(self, pairs: IntArray, uniforms: FloatArray) -> FloatArray:
         """1 where the rollout's uniform is below its arm's chance, else 0, [N, ...]."""
-        chance = self.success().reshape(-1).take(codes[0])
+        chance = flat(self.success()[:, None, :]).take(pairs[0])
         return (uniforms < chance).astype(np.float64)
 
 

@@ -1,74 +1,78 @@
-r"""Where arrays of many trajectories keep their axes in memory.
+r"""How tables of many trajectories lie in memory: column by column, trajectories fastest.
 
-Shapes are [..., X, S, V]: trajectories first, tables last. In memory it is better the other way
-round: the axes of a table are short, and an inner loop over a short axis costs several times its
-arithmetic, while trajectories are many. Elementwise results of NumPy keep the layout of their
-operands, so that it is enough to choose it once, by :func:`slow_axes`; where an array is allocated
-or indexed, :func:`front` shows it as it lies in memory.
+A table has shape [..., X, S, V], its rows short and the trajectories, [...], many. An inner loop
+over a short axis costs several times its arithmetic, so tables lie as [V, X, S, ...]: all first
+entries of all rows, all second ones, and so on. Elementwise results of NumPy keep the layout of
+their operands: it is enough to choose it once, by :func:`by_column`. Where an array is allocated
+or indexed, :func:`columns` shows it as it lies.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from gac_ref._typing import AnyArray, FloatArray
+from gac_ref._typing import AnyArray
 
-__all__ = ["back", "fast_axes", "flat", "front", "rows", "slow_axes"]
-
-
-def front(values: AnyArray, count: int) -> AnyArray:
-    """A view with the last `count` axes first.
-
-    Examples:
-        >>> front(np.zeros((5, 3, 2)), 2).shape
-        (3, 2, 5)
-    """
-    rest = values.ndim - count
-    return values.transpose(*range(rest, values.ndim), *range(rest))
+__all__ = ["by_column", "by_row", "columns", "flat", "rows", "tables"]
 
 
-def back(values: AnyArray, count: int) -> AnyArray:
-    """A view with the first `count` axes last: undoes :func:`front`.
+def columns(table: AnyArray, axes: int = 3) -> AnyArray:
+    """A view with the last of the table's axes first, then its others, then the trajectories.
+
+    Args:
+        table: [..., X, S, V], or with another number of axes of its own.
+        axes: How many they are.
 
     Examples:
-        >>> back(np.zeros((3, 2, 5)), 2).shape
-        (5, 3, 2)
+        >>> columns(np.zeros((7, 4, 3, 2))).shape
+        (2, 4, 3, 7)
     """
-    return values.transpose(*range(count, values.ndim), *range(count))
+    first = table.ndim - axes
+    return table.transpose(-1, *range(first, table.ndim - 1), *range(first))
 
 
-def slow_axes(values: AnyArray, count: int) -> AnyArray:
-    """The same values with the last `count` axes the slowest in memory; a copy if need be.
+def tables(values: AnyArray, axes: int = 3) -> AnyArray:
+    """A view that undoes :func:`columns`.
 
     Examples:
-        >>> slow_axes(np.zeros((5, 3, 2)), 1).strides
-        (24, 8, 120)
+        >>> tables(np.zeros((2, 4, 3, 7))).shape
+        (7, 4, 3, 2)
     """
-    return back(np.ascontiguousarray(front(values, count)), count)
+    return values.transpose(*range(axes, values.ndim), *range(1, axes), 0)
 
 
-def fast_axes(values: FloatArray, count: int) -> FloatArray:
-    """A copy with the last `count` axes the fastest in memory: undoes :func:`slow_axes`.
+def by_column(table: AnyArray, axes: int = 3) -> AnyArray:
+    """The same values, lying as :func:`columns` shows them; a copy if need be.
 
     Examples:
-        >>> fast_axes(slow_axes(np.zeros((5, 3, 2)), 1), 1).strides
-        (48, 16, 8)
+        >>> by_column(np.zeros((5, 1, 3, 2))).strides
+        (8, 120, 40, 120)
     """
-    out = np.empty(values.shape)
+    return tables(np.ascontiguousarray(columns(table, axes)), axes)
+
+
+def by_row(table: AnyArray, axes: int = 3) -> AnyArray:
+    """A copy in NumPy's own order: undoes :func:`by_column`.
+
+    Examples:
+        >>> by_row(by_column(np.zeros((5, 1, 3, 2)))).strides
+        (48, 48, 16, 8)
+    """
+    out = np.empty_like(table, order="C")
     # A ufunc walks as its first operand lies; a plain copy walks as its target does, which misses
     # the cache and costs three times as much.
-    np.positive(front(values, count), out=front(out, count))
+    np.positive(columns(table, axes), out=columns(out, axes))
     return out
 
 
-def flat(values: AnyArray, count: int) -> AnyArray:
-    """All values in one row, the last `count` axes slowest.
+def flat(table: AnyArray, axes: int = 3) -> AnyArray:
+    """All values in one row, as :func:`columns` shows them.
 
     Examples:
-        >>> flat(np.array([[1, 2], [3, 4]]), 1).tolist()
+        >>> flat(np.array([[1, 2], [3, 4]]), 2).tolist()
         [1, 3, 2, 4]
     """
-    return np.ascontiguousarray(front(values, count)).reshape(-1)
+    return np.ascontiguousarray(columns(table, axes)).reshape(-1)
 
 
 def rows(values: AnyArray, count: int) -> AnyArray:
@@ -81,4 +85,5 @@ def rows(values: AnyArray, count: int) -> AnyArray:
         >>> rows(np.zeros((3, 2, 5)), 2).strides
         (48, 16, 8)
     """
-    return np.ascontiguousarray(back(values, count))
+    order = (*range(count, values.ndim), *range(count))
+    return np.ascontiguousarray(values.transpose(order))

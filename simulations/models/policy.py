@@ -34,10 +34,10 @@ from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models._checks import choice, draw_matches, flag, point, real, whole
 from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
-from simulations.models.layout import fast_axes, rows, slow_axes
+from simulations.models.layout import by_column, by_row, rows
 from simulations.models.observation import Observation
 from simulations.models.policy_draw import PolicyDraw, make_draw
-from simulations.models.policy_paths import table_weights
+from simulations.models.policy_paths import codes_of, table_weights
 from simulations.models.policy_sampling import (
     PolicyReadings,
     observation,
@@ -168,11 +168,11 @@ class PolicyModel(ABC):
         """Expected uses of each pair in sequences that end at each level, [..., X, L, S, V]."""
 
     @abstractmethod
-    def rewards(self, codes: IntArray, uniforms: FloatArray) -> FloatArray:
-        """Rewards of the rollouts, [N, ...].
+    def rewards(self, pairs: IntArray, uniforms: FloatArray) -> FloatArray:
+        """Rewards of the rollouts, [N, ...], trajectories last.
 
         Args:
-            codes: Their state-action codes, [T, N, ...], trajectories last.
+            pairs: Their state-action pairs, places in a table that lies by column, [T, N, ...].
             uniforms: In [0, 1), one a rollout; broadcasts with [N, ...].
         """
 
@@ -213,7 +213,7 @@ class PolicyModel(ABC):
         Raises:
             GACError: theta and the draw have different numbers of seeds.
         """
-        logits = slow_axes(self.logits(self._at(theta, draw)), 3)
+        logits = by_column(self.logits(self._at(theta, draw)))
         rollouts = sample_rollouts(self, softmax(logits), draw)
         return observation(self, log_softmax(logits), rollouts, draw)
 
@@ -224,18 +224,17 @@ class PolicyModel(ABC):
             GACError: theta and the draw have different numbers of seeds.
         """
         array = self._at(theta, draw)
-        logits = slow_axes(self.logits(array), 3)
+        lead = array.shape[:-1]
+        logits = by_column(self.logits(array))
         p = softmax(logits)
         rollouts = sample_rollouts(self, p, draw)
         share = -1.0 / (self.groups * self.group_size)
-        weights = table_weights(
-            rollouts.places, share * rollouts.advantages, self.shape, array.shape[:-1]
-        )
-        table_s = score_table(draw.expert_uses * (-1.0 / self.experts), p)
+        weights_r = table_weights(rollouts.places, share * rollouts.advantages, self.shape, lead)
+        weights_s = draw.expert_uses * (-1.0 / self.experts)
         readings = PolicyReadings(self, logits, rollouts, draw)
         return Sample(
-            grad_s=self.pullback(array, fast_axes(table_s, 3)),
-            grad_r=self.pullback(array, fast_axes(score_table(weights, p), 3)),
+            grad_s=self.pullback(array, by_row(score_table(weights_s, p))),
+            grad_r=self.pullback(array, by_row(score_table(weights_r, p))),
             signals=Signals(),
             statistics=readings.proxies,
             on_demand=readings.signals,
@@ -252,13 +251,13 @@ class PolicyModel(ABC):
             [..., B, d] and [..., N, d].
         """
         array = self._at(theta, draw)
-        rollouts = sample_rollouts(self, softmax(slow_axes(self.logits(array), 3)), draw)
-        scores = self.scores(array)
-        table = scores.reshape(*array.shape[:-1], -1, self.dimension)
-        codes_s, codes_r = draw.expert_codes, rows(rollouts.codes, 2)
-        x_s = sequence_scores(
-            table, np.broadcast_to(codes_s, (*array.shape[:-1], *codes_s.shape[1:]))
+        lead = array.shape[:-1]
+        rollouts = sample_rollouts(self, softmax(by_column(self.logits(array))), draw)
+        table = self.scores(array).reshape(*lead, -1, self.dimension)
+        codes_s, codes_r = (
+            rows(codes_of(pairs, self.shape), 2) for pairs in (draw.expert_pairs, rollouts.pairs)
         )
+        x_s = sequence_scores(table, np.broadcast_to(codes_s, (*lead, *codes_s.shape[-2:])))
         advantages = rows(rollouts.advantages, 1)
         return -x_s, -advantages[..., None] * sequence_scores(table, codes_r)
 
@@ -273,7 +272,7 @@ class PolicyModel(ABC):
         expected NLL of a demonstration; `kl` is :math:`KL(\pi \| \pi_{ref})` and `entropy` the
         policy's, both over whole sequences and divided by the horizon.
         """
-        logp = log_softmax(slow_axes(self.logits(point(self, theta)), 3))
+        logp = log_softmax(by_column(self.logits(point(self, theta))))
         p = np.exp(logp)
         law = self.sequence_law(p)
         fixed = constants(self)

@@ -10,7 +10,6 @@ import numpy as np
 
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
-from simulations.models.layout import back, front
 from simulations.models.policy_paths import places_of, sample_paths, table_weights
 from simulations.models.policy_tables import constants
 
@@ -33,8 +32,8 @@ class PolicyDraw(NamedTuple):
     Examples:
         >>> from simulations.models.bandit import Bandit
         >>> draw = Bandit(experts=5).draw(np.random.default_rng(0), 3, 0)
-        >>> draw.prompts_s.shape, draw.expert_codes.shape
-        ((3, 5), (3, 1, 5))
+        >>> draw.prompts_s.shape, draw.expert_pairs.shape
+        ((3, 5), (1, 5, 3))
     """
 
     model: PolicyModel
@@ -43,45 +42,37 @@ class PolicyDraw(NamedTuple):
     @property
     def prompts_r(self) -> IntArray:
         """Prompt of each group, [n, P]."""
-        return self._prompts("groups")
+        return self._prompts("groups").T
 
     @property
     def prompts_s(self) -> IntArray:
         """Prompt of each demonstration, [n, B]."""
-        return self._prompts("groups" if self.model.paired else "experts")
+        return self._prompts("groups" if self.model.paired else "experts").T
 
     @property
-    def expert_codes(self) -> IntArray:
-        """State-action codes of the demonstrations, [n, T, B]."""
-        shape = self.model.shape
-        start = self.prompts_s.T * (shape.states * shape.actions)
-        edges = constants(self.model).expert_edges.reshape(-1)
-        return back(sample_paths(edges, start, self._part("demonstrations"), shape), 2)
-
-    @property
-    def expert_uses(self) -> IntArray:
+    def expert_uses(self) -> FloatArray:
         """How often the demonstrations use each pair, [n, X, S, V]."""
         lead = self.numbers.shape[:1]
-        places = places_of(front(self.expert_codes, 2), lead)
-        return table_weights(places, None, self.model.shape, lead)
+        return table_weights(places_of(self.expert_pairs, lead), np.ones(1), self.model.shape, lead)
 
     @property
-    def uniforms(self) -> FloatArray:
-        """For the rollouts' tokens, [n, T, N], in [0, 1)."""
-        return back(self._part("rollouts"), 2)
-
-    @property
-    def reward_uniforms(self) -> FloatArray:
-        """For the rollouts' rewards, [n, N], in [0, 1)."""
-        return back(self._part("rewards")[0], 1)
+    def expert_pairs(self) -> IntArray:
+        """State-action pairs of the demonstrations, [T, B, n]."""
+        shape, edges = self.model.shape, constants(self.model).expert_edges
+        return sample_paths(
+            edges, self.prompts_s.T * shape.states, self.part("demonstrations"), shape
+        )
 
     def _prompts(self, part: str) -> IntArray:
         prompts = self.model.shape.prompts
-        scaled = self._part(part)[0] * prompts
-        return back(np.minimum(scaled.astype(np.int64), prompts - 1), 1)
+        return np.minimum((self.part(part)[0] * prompts).astype(np.int64), prompts - 1)
 
-    def _part(self, name: str) -> FloatArray:
-        """The numbers of one use, [1 or T, count, n], the seeds fastest."""
+    def part(self, name: str) -> FloatArray:
+        """The numbers of one use, [1 or T, count, n].
+
+        Args:
+            name: "groups", "experts", "demonstrations", "rollouts" or "rewards".
+        """
         positions, columns = _parts(self.model)[name]
         part = np.ascontiguousarray(self.numbers[:, columns].T)
         return part.reshape(positions, -1, len(self.numbers))

@@ -12,7 +12,7 @@ from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.baselines import Signals
 from simulations.models.groups import EXACT_BASELINE, relative_advantages
-from simulations.models.layout import flat, front, rows, slow_axes
+from simulations.models.layout import by_column, columns, flat, rows
 from simulations.models.observation import (
     Observation,
     TokenStreams,
@@ -20,7 +20,7 @@ from simulations.models.observation import (
     observed_signals,
 )
 from simulations.models.policy_draw import PolicyDraw
-from simulations.models.policy_paths import over_controllers, places_of, sample_paths
+from simulations.models.policy_paths import codes_of, over_controllers, places_of, sample_paths
 from simulations.models.policy_tables import constants
 from simulations.models.softmax import cumulative, entropy, log_softmax, row_sum
 
@@ -41,8 +41,9 @@ class Rollouts(NamedTuple):
     """The rollouts of a step, and what they earned; [...] are the axes of the trajectories.
 
     Args:
-        places: Places of their state-action pairs among the tables of all trajectories, [T, N, ...].
-        codes: Their state-action codes, [T, N, ...].
+        places: Where their state-action pairs stand among the tables of all trajectories,
+            [T, N, ...].
+        pairs: Their state-action pairs, [T, N, ...].
         rewards: [N, ...].
         advantages: [N, ...].
 
@@ -50,36 +51,39 @@ class Rollouts(NamedTuple):
         >>> from simulations.models.bandit import Bandit
         >>> bandit = Bandit(contexts=1, arms=2, groups=1, group_size=3)
         >>> draw = bandit.draw(np.random.default_rng(0), 2, 0)
-        >>> sample_rollouts(bandit, np.full((2, 1, 1, 2), 0.5), draw).codes.shape
+        >>> sample_rollouts(bandit, np.full((2, 1, 1, 2), 0.5), draw).pairs.shape
         (1, 3, 2)
     """
 
     places: IntArray
-    codes: IntArray
+    pairs: IntArray
     rewards: FloatArray
     advantages: FloatArray
+
+    def of(self, controllers: Sequence[int]) -> Rollouts:
+        """Those of the controllers at these places on the first of two trajectory axes."""
+        return Rollouts(*(getattr(self, name)[..., controllers, :] for name in self._fields))
 
 
 def sample_rollouts(model: PolicyModel, p: FloatArray, draw: PolicyDraw) -> Rollouts:
     """The rollouts under the probabilities p, [..., n, X, S, V]."""
     shape, lead = model.shape, p.shape[:-3]
-    prompts = over_controllers(front(draw.prompts_r, 1).repeat(model.group_size, axis=0), lead)
-    start = places_of(prompts * (shape.states * shape.actions), lead)
-    edges = flat(cumulative(p), 3)
-    uniforms = over_controllers(front(draw.uniforms, 2), lead)
     lanes = math.prod(lead)
-    places = sample_paths(edges, start, uniforms, shape, lanes)
-    codes = places // lanes
-    rewards = model.rewards(codes, over_controllers(front(draw.reward_uniforms, 1), lead))
+    prompts = over_controllers(draw.prompts_r.T.repeat(model.group_size, axis=0), lead)
+    start = places_of(prompts * shape.states, lead)
+    uniforms = over_controllers(draw.part("rollouts"), lead)
+    places = sample_paths(flat(cumulative(p)), start, uniforms, shape, lanes)
+    pairs = places // lanes
+    rewards = model.rewards(pairs, over_controllers(draw.part("rewards")[0], lead))
     if model.advantage == EXACT_BASELINE:
         value = row_sum(model.sequence_law(p).chance * np.asarray(model.levels))
         place = np.broadcast_to(prompts, rewards.shape)
-        advantages = rewards - np.take_along_axis(front(value, 1), place, axis=0)
+        advantages = rewards - np.take_along_axis(columns(value, 1), place, axis=0)
     else:
         grouped = rewards.reshape(model.groups, model.group_size, *lead)
         relative = relative_advantages(np.moveaxis(grouped, 1, -1), model.advantage)
         advantages = np.moveaxis(relative, -1, 1).reshape(rewards.shape)
-    return Rollouts(places, codes, rewards, advantages)
+    return Rollouts(places, pairs, rewards, advantages)
 
 
 def observation(
@@ -95,21 +99,22 @@ def observation(
         >>> observation(bandit, np.log(p), sample_rollouts(bandit, p, draw), draw).logprob_r.shape
         (2, 1, 3)
     """
-    lead, actions = logp.shape[:-3], model.shape.actions
+    lead, shape = logp.shape[:-3], model.shape
     streams = token_streams(logp, rollouts, draw)
-    at_tokens = flat(entropy(logp), 2).take(places_of(rollouts.codes // actions, lead))
+    codes_s = rows(codes_of(draw.expert_pairs, shape), 2)
+    codes_r = rows(codes_of(rollouts.pairs, shape), 2)
+    row = rollouts.pairs % (shape.prompts * shape.states)
+    at_tokens = flat(entropy(logp)[..., None]).take(places_of(row, lead))
     reference = constants(model).reference_logp.reshape(-1)
-    demonstrations, sampled = rows(front(draw.expert_codes, 2), 2), rows(rollouts.codes, 2)
-    grouped = (*lead, model.groups, model.group_size)
     return Observation(
-        demonstrations=demonstrations,
-        rollouts=sampled,
+        demonstrations=codes_s,
+        rollouts=codes_r,
         logprob_s=streams.logprob_s,
         logprob_r=streams.logprob_r,
-        ref_logprob_s=reference.take(demonstrations),
-        ref_logprob_r=reference.take(sampled),
+        ref_logprob_s=reference.take(codes_s),
+        ref_logprob_r=reference.take(codes_r),
         advantages=streams.advantages,
-        rewards=rows(rollouts.rewards, 1).reshape(grouped),
+        rewards=rows(rollouts.rewards, 1).reshape(*lead, model.groups, model.group_size),
         entropy=rows(at_tokens, 2).reshape(*lead, -1).mean(axis=-1),
         prompts_s=draw.prompts_s,
         prompts_r=draw.prompts_r,
@@ -127,11 +132,11 @@ def token_streams(logp: FloatArray, rollouts: Rollouts, draw: PolicyDraw) -> Tok
         >>> token_streams(np.log(p), sample_rollouts(bandit, p, draw), draw).logprob_s.shape
         (2, 1, 16)
     """
-    lead, table = logp.shape[:-3], flat(logp, 3)
-    demonstrations = over_controllers(front(draw.expert_codes, 2), lead)
+    lead, table = logp.shape[:-3], flat(logp)
+    demonstrations = over_controllers(draw.expert_pairs, lead)
     return TokenStreams(
         logprob_s=rows(table.take(places_of(demonstrations, lead)), 2),
-        logprob_r=rows(table.take(places_of(rollouts.codes, lead)), 2),
+        logprob_r=rows(table.take(places_of(rollouts.pairs, lead)), 2),
         advantages=rows(rollouts.advantages, 1),
     )
 
@@ -166,15 +171,15 @@ class PolicyReadings(NamedTuple):
         if controllers is not None:
             chosen = list(controllers)
             logits = logits[chosen]
-            rollouts = Rollouts(*(array[..., chosen, :] for array in rollouts))
-        logp = log_softmax(slow_axes(logits, 3))
+            rollouts = rollouts.of(chosen)
+        logp = log_softmax(by_column(logits))
         return observed_proxies(config, token_streams(logp, rollouts, self.draw))
 
     def signals(self, names: Collection[str]) -> Signals:
         """:func:`observed_signals`, as far as they are asked for."""
         if not {"kl", "entropy", "solved", "any_rewarded"} & set(names):
             return Signals()
-        logp = log_softmax(slow_axes(self.logits, 3))
+        logp = log_softmax(by_column(self.logits))
         return observed_signals(observation(self.model, logp, self.rollouts, self.draw))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray
+from simulations.models.layout import flat
 from simulations.models.softmax import cumulative, log_softmax
 
 if TYPE_CHECKING:
@@ -121,5 +122,5 @@ def constants(model: PolicyModel) -> Constants:
         reference_logp=frozen(log_softmax(model.logits(model.reference()))),
         expert=frozen(expert),
         expert_joint=frozen(visits[..., None] * expert),
-        expert_edges=frozen(cumulative(expert)),
+        expert_edges=frozen(flat(cumulative(expert))),
     )

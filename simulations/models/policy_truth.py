@@ -8,7 +8,7 @@ import numpy as np
 
 from gac_ref._typing import FloatArray
 from simulations.models.groups import EXACT_BASELINE, group_moments
-from simulations.models.layout import fast_axes, slow_axes
+from simulations.models.layout import by_column, by_row
 from simulations.models.policy_tables import constants
 from simulations.models.softmax import row_sum, score_table, softmax
 from simulations.problem import Truth
@@ -48,7 +48,7 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     """
     prompts = model.shape.prompts
     levels = np.asarray(model.levels)
-    p = softmax(slow_axes(model.logits(theta), 3))
+    p = softmax(by_column(model.logits(theta)))
     uses = model.level_uses(p)
     # Every sequence uses exactly one pair at position 0.
     chance = row_sum(uses[..., 0, :])
@@ -70,14 +70,14 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
 
     def gradient(weights: FloatArray) -> FloatArray:
         """Minus the prompts' mean of the weighted scores; one weight a level, [..., X, L]."""
-        weights = slow_axes(weights, 2)
+        weights = by_column(weights, 2)
         table = weights[..., 0, None, None] * scores[..., 0, :, :]
         for level in range(1, len(levels)):
             table += weights[..., level, None, None] * scores[..., level, :, :]
         return pulled_back(table)
 
     def pulled_back(table: FloatArray) -> FloatArray:
-        return model.pullback(theta, fast_axes(table / -prompts, 3))
+        return model.pullback(theta, by_row(table / -prompts))
 
     g_s = pulled_back(scores[..., -1, :, :])
     g_r = gradient(np.broadcast_to(levels, chance.shape))

@@ -24,7 +24,7 @@ from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
 from simulations.models._checks import choice, real, whole
-from simulations.models.layout import back, front
+from simulations.models.layout import columns, flat, tables
 from simulations.models.policy import PolicyModel
 from simulations.models.policy_tables import SequenceLaw, Shape
 from simulations.models.softmax import row_sum
@@ -118,57 +118,62 @@ class SequenceTask(PolicyModel):
         """A policy that always plays the target earns 1."""
         return 1.0
 
-    def rewards(self, codes: IntArray, uniforms: FloatArray) -> FloatArray:
-        """The verifier: rewards [N, ...] of the codes [T, N, ...]."""
-        matches = _task(self).hits.reshape(-1).take(codes).sum(axis=0)
-        return np.asarray(np.asarray(self.levels)[self.level_of_count()].take(matches))
+    def rewards(self, pairs: IntArray, uniforms: FloatArray) -> FloatArray:
+        """The verifier: rewards [N, ...] of the pairs [T, N, ...]."""
+        task = _task(self)
+        return np.asarray(task.reward.take(task.hits.take(pairs).sum(axis=0)))
 
     def sequence_law(self, p: FloatArray) -> SequenceLaw:
         """Forward over positions, previous tokens and counts of matches."""
-        history = self._forward(front(p, 3))
+        history = self._forward(columns(p))
         visits = [row_sum(np.moveaxis(before, 2, -1)) for before in history[:-1]]
         ends, at_level = row_sum(np.moveaxis(history[-1], 1, -1)), self._at_level(p.ndim - 3)
         chance = _sum_of_products((ends[:, None, c], at_level[:, c]) for c in range(ends.shape[1]))
-        return SequenceLaw(back(chance, 2), back(np.concatenate(visits, axis=1), 2))
+        return SequenceLaw(_last(chance), _last(np.concatenate(visits, axis=1)))
 
     def level_uses(self, p: FloatArray) -> FloatArray:
         """Forward, then backward from the reward levels, [..., X, L, S, V]."""
-        tables, each = front(p, 3), np.arange(self.prompts)
-        history = self._forward(tables)
-        uses = np.empty((self.prompts, len(self.levels), *tables.shape[1:]))
-        at_level = self._at_level(p.ndim - 3)[:, None].repeat(self.vocabulary, axis=1)
-        # [X, L, V, count, ...]: by the token at t and the count that it leads to.
-        after = np.broadcast_to(at_level, (self.prompts, *at_level.shape))
+        table, each, levels = columns(p), np.arange(self.prompts), len(self.levels)
+        history = self._forward(table)
+        uses = np.empty((*table.shape[:2], levels, *table.shape[2:]))
+        # [V, X, L, count, ...]: by the token at t and the count that it leads to.
+        at_level = self._at_level(p.ndim - 3)
+        after = np.broadcast_to(at_level, (*table.shape[:2], *at_level.shape))
         for t in reversed(range(self.horizon)):
-            here, before, target = tables[:, self.shape.block(t)], history[t], self.targets()[:, t]
+            here, before, target = (
+                table[:, :, self.shape.block(t)],
+                history[t],
+                self.targets()[:, t],
+            )
             follow = np.array(after[:, :, :, :-1])
-            follow[each, :, target] = after[each, :, target, 1:]
+            follow[target, each] = after[target, each, :, 1:]
             ahead = _sum_of_products(
-                (before[:, None, :, c, None], follow[:, :, None, :, c]) for c in range(t + 1)
+                (follow[:, :, :, None, c], before[:, None, :, c]) for c in range(t + 1)
             )
-            np.multiply(here[:, None], ahead, out=uses[:, :, self.shape.block(t)])
-            after = _sum_of_products(
-                (here[:, None, :, v, None], follow[:, :, v, None]) for v in range(self.vocabulary)
+            np.multiply(here[:, :, None], ahead, out=uses[:, :, :, self.shape.block(t)])
+            behind = _sum_of_products(
+                (here[v, :, :, None, None], follow[v, :, None]) for v in range(self.vocabulary)
             )
-        return back(uses, 4)
+            after = behind.swapaxes(0, 1)
+        return tables(uses, 4)
 
     def _forward(self, p: FloatArray) -> list[FloatArray]:
         """Chances of previous token and count before each position t, [X, 1 or V, t + 1, ...].
 
-        T + 1 of them; the last is after the last token. Here p is [X, S, V, ...], as in memory.
+        T + 1 of them; the last is after the last token. Here p is [V, X, S, ...], as it lies.
         """
         each = np.arange(self.prompts)
         history = [np.ones((self.prompts, 1, 1, *p.shape[3:]))]
         for t in range(self.horizon):
-            here, before, target = p[:, self.shape.block(t)], history[t], self.targets()[:, t]
+            here, before, target = p[:, :, self.shape.block(t)], history[t], self.targets()[:, t]
             reached = _sum_of_products(
-                (here[:, u, :, None], before[:, u, None]) for u in range(before.shape[1])
+                (here[:, :, u, None], before[:, u]) for u in range(before.shape[1])
             )
             after = np.zeros((*reached.shape[:2], t + 2, *p.shape[3:]))
             after[:, :, :-1] = reached
-            after[each, target, 0] = 0.0  # a hit moves the count one up
-            after[each, target, 1:] = reached[each, target]
-            history.append(after)
+            after[target, each, 0] = 0.0  # a hit moves the count one up
+            after[target, each, 1:] = reached[target, each]
+            history.append(after.swapaxes(0, 1))
         return history
 
     def _at_level(self, trailing: int) -> FloatArray:
@@ -178,11 +183,12 @@ class SequenceTask(PolicyModel):
 
 
 class _Task(NamedTuple):
-    """Targets [X, T], whether a code hits the target [X, S, V], the expert's chances [X, S, V]."""
+    """Arrays that follow from a task's fields."""
 
-    targets: IntArray
-    hits: IntArray
-    expert: FloatArray
+    targets: IntArray  # [X, T]
+    expert: FloatArray  # its chances, [X, S, V]
+    hits: IntArray  # whether a pair hits the target, by column, 0 or 1
+    reward: FloatArray  # of each number of matches, [T + 1]
 
 
 @lru_cache(maxsize=64)
@@ -202,7 +208,8 @@ def _task(task: SequenceTask) -> _Task:
         hits[:, block] = (tokens == targets[:, t, None])[:, None, :]
         is_intended = tokens == intended[:, t, None]
         expert[:, block] = np.where(is_intended, task.expert_accuracy, other)[:, None, :]
-    return _Task(frozen(targets), frozen(hits), frozen(expert))
+    reward = np.asarray(task.levels)[task.level_of_count()]
+    return _Task(frozen(targets), frozen(expert), frozen(flat(hits)), frozen(reward))
 
 
 def _sum_of_products(pairs: Iterable[tuple[FloatArray, FloatArray]]) -> FloatArray:
@@ -218,3 +225,8 @@ def _sum_of_products(pairs: Iterable[tuple[FloatArray, FloatArray]]) -> FloatArr
         np.multiply(a, b, out=term)
         total += term
     return total
+
+
+def _last(values: FloatArray) -> FloatArray:
+    """A view with the first two axes last."""
+    return np.moveaxis(values, (0, 1), (-2, -1))

@@ -241,45 +241,36 @@ def choose(edges: FloatArray, rows: IntArray, uniform: FloatArray) -> IntArray:
         >>> choose(edges, np.array([1, 0, 1]), np.array([0.2, 0.2, 0.05])).tolist()
         [1, 0, 0]
     """
-    first = np.broadcast_to(rows * edges.shape[-1], np.broadcast_shapes(rows.shape, uniform.shape))
-    return select(edges.reshape(-1), first, uniform, edges.shape[-1]) - first
+    columns = edges.reshape(-1, edges.shape[-1]).T
+    return select(columns.ravel(), rows, uniform, edges.shape[-1])
 
 
-def select(
-    edges: FloatArray,
-    first: IntArray,
-    uniform: FloatArray,
-    outcomes: int,
-    lanes: int = 1,
-    out: IntArray | None = None,
-) -> IntArray:
-    """Where in an array of cumulative sums the outcome stands that a uniform number selects.
+def select(edges: FloatArray, first: IntArray, uniform: FloatArray, outcomes: int) -> IntArray:
+    """As :func:`choose`, from sums that lie column by column.
 
     Args:
-        edges: What `cumulative` gave, flattened; the entries of a row `lanes` apart.
-        first: Place of the row's first entry, [N...].
-        uniform: In [0, 1); broadcasts to `first`.
-        outcomes: V, entries of a row.
-        lanes: How many rows lie side by side.
-        out: Where to write, [N...].
+        edges: What `cumulative` gave, all first entries of the rows, then all second ones, ...
+        first: Index of the row, [N...].
+        uniform: In [0, 1); broadcasts with `first`.
+        outcomes: V >= 2, the number of columns.
 
     Returns:
-        Places, [N...]: `first` plus `lanes` times the outcome.
+        Outcomes, of the broadcast shape.
 
     Examples:
         >>> two_rows = np.array([[0.5, 0.1], [0.5, 0.9]])
-        >>> select(two_rows.ravel(), np.array([1, 0]), np.array([0.2, 0.2]), 2, lanes=2).tolist()
-        [3, 0]
+        >>> select(two_rows.ravel(), np.array([1, 0, 1]), np.array([0.2, 0.2, 0.05]), 2).tolist()
+        [1, 0, 0]
     """
-    place = np.empty_like(first) if out is None else out
-    step = np.empty_like(place)
-    np.copyto(place, first)
-    left = outcomes
+    column = len(edges) // outcomes
+    half = outcomes // 2
+    found = half * (uniform >= edges[(half - 1) * column :].take(first))
+    left = outcomes - half
     # Bisection of all numbers at once. The larger half may overlap the smaller by one entry: the
     # sums ascend, so that a comparison too many changes nothing.
     while left > 1:
         half = left // 2
-        reached = uniform >= edges[(half - 1) * lanes :].take(place)
-        place += np.multiply(reached, half * lanes, out=step)
+        reached = uniform >= edges[(half - 1) * column :].take(first + found * column)
+        found += reached if half == 1 else half * reached
         left -= half
-    return place
+    return np.asarray(found)
