@@ -29,6 +29,7 @@ __all__ = [
     "EXACT_BASELINE",
     "CompositionTable",
     "GroupMoments",
+    "advantages_of",
     "composition_table",
     "group_moments",
     "relative_advantages",
@@ -54,6 +55,7 @@ class CompositionTable(NamedTuple):
     Args:
         counts: Rollouts at each level, [M, L], integers that sum to G.
         coefficient: Multinomial coefficients, [M].
+        advantages: :math:`A_l`, [M, L]; 0 for a level without rollouts.
         first: :math:`n_l A_l / G`, [M, L].
         own: :math:`n_l A_l^2 / G^2`, [M, L].
         cross: :math:`(n_l n_m - [l = m] n_l) A_l A_m / G^2`, [M, L * L].
@@ -65,6 +67,7 @@ class CompositionTable(NamedTuple):
 
     counts: IntArray
     coefficient: FloatArray
+    advantages: FloatArray
     first: FloatArray
     own: FloatArray
     cross: FloatArray
@@ -85,6 +88,29 @@ class GroupMoments(NamedTuple):
 
     weight: FloatArray
     second: FloatArray
+
+
+def advantages_of(rewards: FloatArray, levels: tuple[float, ...], convention: str) -> FloatArray:
+    """Advantages of groups whose rewards are levels, [P, G, ...], trajectories last.
+
+    Of two levels they depend on the rollout's own and on the number of wins in its group, and are
+    looked up; :func:`relative_advantages` computes them for more.
+
+    Args:
+        rewards: [P, G, ...], G >= 2.
+        levels: Reward levels, ascending.
+        convention: A name in :data:`ADVANTAGES` other than "value".
+
+    Examples:
+        >>> advantages_of(np.array([[1.0, 0.0], [1.0, 1.0]]), (0.0, 1.0), "dr_grpo").tolist()
+        [[0.5, -0.5], [0.0, 0.0]]
+    """
+    if len(levels) != 2:
+        relative = relative_advantages(np.moveaxis(rewards, 1, -1), convention)
+        return np.moveaxis(relative, -1, 1)
+    by_wins = composition_table(levels, rewards.shape[1], convention).advantages
+    won = rewards == levels[1]
+    return by_wins.reshape(-1).take(2 * won.sum(axis=1, keepdims=True) + won)
 
 
 def relative_advantages(rewards: FloatArray, convention: str) -> FloatArray:
@@ -175,6 +201,7 @@ def composition_table(
     return CompositionTable(
         counts=frozen(counts),
         coefficient=frozen(coefficient),
+        advantages=frozen(values),
         first=frozen(n * values / scale),
         own=frozen(n * values**2 / scale**2),
         cross=frozen(cross.reshape(number, width * width)),

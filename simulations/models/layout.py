@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gac_ref._typing import AnyArray
+from gac_ref._typing import AnyArray, FloatArray
 
 __all__ = ["by_column", "by_row", "columns", "flat", "rows", "tables"]
 
@@ -51,17 +51,18 @@ def by_column(table: AnyArray, axes: int = 3) -> AnyArray:
     return tables(np.ascontiguousarray(columns(table, axes)), axes)
 
 
-def by_row(table: AnyArray, axes: int = 3) -> AnyArray:
-    """A copy in NumPy's own order: undoes :func:`by_column`.
+def by_row(op: np.ufunc, *operands: AnyArray, axes: int = 3) -> FloatArray:
+    """The result of an operation on tables that lie by column, in NumPy's own order.
 
     Examples:
-        >>> by_row(by_column(np.zeros((5, 1, 3, 2)))).strides
+        >>> table = by_column(np.ones((5, 1, 3, 2)))
+        >>> by_row(np.add, table, table).strides
         (48, 48, 16, 8)
     """
-    out = np.empty_like(table, order="C")
-    # A ufunc walks as its first operand lies; a plain copy walks as its target does, which misses
-    # the cache and costs three times as much.
-    np.positive(columns(table, axes), out=columns(out, axes))
+    out = np.empty(np.broadcast_shapes(*(operand.shape for operand in operands)))
+    # As the operands lie: a plain copy walks as its target does, which misses the cache and costs
+    # three times as much.
+    op(*(columns(operand, axes) for operand in operands), out=columns(out, axes))
     return out
 
 

@@ -51,7 +51,6 @@ from simulations.models.softmax import (
     kl_divergence,
     log_softmax,
     row_sum,
-    score_table,
     softmax,
     tree_sum,
 )
@@ -233,8 +232,8 @@ class PolicyModel(ABC):
         weights_s = draw.expert_uses * (-1.0 / self.experts)
         readings = PolicyReadings(self, logits, rollouts, draw)
         return Sample(
-            grad_s=self.pullback(array, by_row(score_table(weights_s, p))),
-            grad_r=self.pullback(array, by_row(score_table(weights_r, p))),
+            grad_s=self.pullback(array, _score_by_row(np.broadcast_to(weights_s, p.shape), p)),
+            grad_r=self.pullback(array, _score_by_row(weights_r, p)),
             signals=Signals(),
             statistics=readings.proxies,
             on_demand=readings.signals,
@@ -296,3 +295,8 @@ class PolicyModel(ABC):
         array = point(self, theta)
         draw_matches(self, array, len(draw.numbers))
         return array
+
+
+def _score_by_row(joint: FloatArray, p: FloatArray) -> FloatArray:
+    """:func:`score_table` of tables [..., X, S, V] that lie by column, in NumPy's own order."""
+    return by_row(np.subtract, joint, row_sum(joint)[..., None] * p)

@@ -11,7 +11,7 @@ import numpy as np
 from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.baselines import Signals
-from simulations.models.groups import EXACT_BASELINE, relative_advantages
+from simulations.models.groups import EXACT_BASELINE, advantages_of
 from simulations.models.layout import by_column, columns, flat, rows
 from simulations.models.observation import (
     Observation,
@@ -81,8 +81,8 @@ def sample_rollouts(model: PolicyModel, p: FloatArray, draw: PolicyDraw) -> Roll
         advantages = rewards - np.take_along_axis(columns(value, 1), place, axis=0)
     else:
         grouped = rewards.reshape(model.groups, model.group_size, *lead)
-        relative = relative_advantages(np.moveaxis(grouped, 1, -1), model.advantage)
-        advantages = np.moveaxis(relative, -1, 1).reshape(rewards.shape)
+        relative = advantages_of(grouped, model.levels, model.advantage)
+        advantages = relative.reshape(rewards.shape)
     return Rollouts(places, pairs, rewards, advantages)
 
 

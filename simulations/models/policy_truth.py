@@ -77,7 +77,7 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
         return pulled_back(table)
 
     def pulled_back(table: FloatArray) -> FloatArray:
-        return model.pullback(theta, by_row(table / -prompts))
+        return model.pullback(theta, by_row(np.negative, table / prompts))
 
     g_s = pulled_back(scores[..., -1, :, :])
     g_r = gradient(np.broadcast_to(levels, chance.shape))
