@@ -56,9 +56,8 @@ class CompositionTable(NamedTuple):
         counts: Rollouts at each level, [M, L], integers that sum to G.
         coefficient: Multinomial coefficients, [M].
         advantages: :math:`A_l`, [M, L]; 0 for a level without rollouts.
-        first: :math:`n_l A_l / G`, [M, L].
-        own: :math:`n_l A_l^2 / G^2`, [M, L].
-        cross: :math:`(n_l n_m - [l = m] n_l) A_l A_m / G^2`, [M, L * L].
+        moments: :math:`n_l A_l / G` and :math:`n_l A_l^2 / G^2` for each l, and
+            :math:`(n_l n_m - [l = m] n_l) A_l A_m / G^2` for each l and m, [M, L + L + L * L].
 
     Examples:
         >>> composition_table((0.0, 1.0), 2, "dr_grpo").counts.tolist()
@@ -68,9 +67,7 @@ class CompositionTable(NamedTuple):
     counts: IntArray
     coefficient: FloatArray
     advantages: FloatArray
-    first: FloatArray
-    own: FloatArray
-    cross: FloatArray
+    moments: FloatArray
 
 
 class GroupMoments(NamedTuple):
@@ -107,10 +104,10 @@ def advantages_of(rewards: FloatArray, levels: tuple[float, ...], convention: st
     """
     if len(levels) != 2:
         relative = relative_advantages(np.moveaxis(rewards, 1, -1), convention)
-        return np.moveaxis(relative, -1, 1)
+        return np.asarray(np.moveaxis(relative, -1, 1))
     by_wins = composition_table(levels, rewards.shape[1], convention).advantages
     won = rewards == levels[1]
-    return by_wins.reshape(-1).take(2 * won.sum(axis=1, keepdims=True) + won)
+    return np.asarray(by_wins.reshape(-1).take(2 * won.sum(axis=1, keepdims=True) + won))
 
 
 def relative_advantages(rewards: FloatArray, convention: str) -> FloatArray:
@@ -202,9 +199,9 @@ def composition_table(
         counts=frozen(counts),
         coefficient=frozen(coefficient),
         advantages=frozen(values),
-        first=frozen(n * values / scale),
-        own=frozen(n * values**2 / scale**2),
-        cross=frozen(cross.reshape(number, width * width)),
+        moments=frozen(
+            np.concatenate((n * values / scale, n * values**2 / scale**2, _flat(cross)), axis=1)
+        ),
     )
 
 
@@ -266,19 +263,13 @@ def group_moments(
     likelihood = np.broadcast_to(table.coefficient, (*chance.shape[:-1], len(table.counts)))
     for level in range(len(levels)):
         likelihood = likelihood * powers[..., level, :].take(table.counts[:, level], axis=-1)
-    weight = _mix(likelihood, table.first) * scale
-    own = (_mix(likelihood, table.own) * scale * squares).sum(axis=-1)
+    # One [1, M] by [M, K] product a row: as a single product over all rows, the bits of a row would
+    # depend on how many there are.
+    means = np.matmul(likelihood[..., None, :], table.moments)[..., 0, :]
+    first, own, cross = np.split(means, (len(levels), 2 * len(levels)), axis=-1)
     conditional = _flat(gram * scale[..., :, None] * scale[..., None, :])
-    return GroupMoments(weight, own + (_mix(likelihood, table.cross) * conditional).sum(axis=-1))
-
-
-def _mix(likelihood: FloatArray, column: FloatArray) -> FloatArray:
-    """Sum over compositions, [..., M] with [M, K] to [..., K].
-
-    One [1, M] by [M, K] product a row: as a single product over all rows, the bits of a row would
-    depend on how many there are.
-    """
-    return np.asarray(np.matmul(likelihood[..., None, :], column)[..., 0, :])
+    second = (own * scale * squares).sum(axis=-1) + (cross * conditional).sum(axis=-1)
+    return GroupMoments(first * scale, second)
 
 
 def _flat(square: FloatArray) -> FloatArray:

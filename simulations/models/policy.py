@@ -167,12 +167,13 @@ class PolicyModel(ABC):
         """Expected uses of each pair in sequences that end at each level, [..., X, L, S, V]."""
 
     @abstractmethod
-    def rewards(self, pairs: IntArray, uniforms: FloatArray) -> FloatArray:
+    def rewards(self, prompts: IntArray, actions: IntArray, draw: PolicyDraw) -> FloatArray:
         """Rewards of the rollouts, [N, ...], trajectories last.
 
         Args:
-            pairs: Their state-action pairs, places in a table that lies by column, [T, N, ...].
-            uniforms: In [0, 1), one a rollout; broadcasts with [N, ...].
+            prompts: Their prompts; broadcasts with [N, ...].
+            actions: Their actions, [T, N, ...].
+            draw: The step's random numbers.
         """
 
     @abstractmethod
@@ -229,7 +230,8 @@ class PolicyModel(ABC):
         rollouts = sample_rollouts(self, p, draw)
         share = -1.0 / (self.groups * self.group_size)
         weights_r = table_weights(rollouts.places, share * rollouts.advantages, self.shape, lead)
-        weights_s = draw.expert_uses * (-1.0 / self.experts)
+        weights_s = draw.expert_uses
+        weights_s *= -1.0 / self.experts
         readings = PolicyReadings(self, logits, rollouts, draw)
         return Sample(
             grad_s=self.pullback(array, _score_by_row(np.broadcast_to(weights_s, p.shape), p)),

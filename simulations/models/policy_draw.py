@@ -59,13 +59,13 @@ class PolicyDraw(NamedTuple):
     def expert_pairs(self) -> IntArray:
         """State-action pairs of the demonstrations, [T, B, n]."""
         shape, edges = self.model.shape, constants(self.model).expert_edges
-        return sample_paths(
-            edges, self.prompts_s.T * shape.states, self.part("demonstrations"), shape
-        )
+        start, tokens = self.prompts_s.T * shape.states, self.part("demonstrations")
+        return sample_paths(edges, start, tokens, shape)[0]
 
     def _prompts(self, part: str) -> IntArray:
         prompts = self.model.shape.prompts
-        return np.minimum((self.part(part)[0] * prompts).astype(np.int64), prompts - 1)
+        scaled = self.part(part)[0] * prompts
+        return np.asarray(np.minimum(scaled.astype(np.int64), prompts - 1))
 
     def part(self, name: str) -> FloatArray:
         """The numbers of one use, [1 or T, count, n].
@@ -91,8 +91,8 @@ def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDra
     """
     if n < 1:
         fail(f"n = {n} seeds; pass at least 1")
-    width = max(columns.stop for _, columns in _parts(model).values())
-    return PolicyDraw(model, rng.random((n, width)))
+    _, last = _parts(model)["rewards"]
+    return PolicyDraw(model, rng.random((n, last.stop)))
 
 
 @lru_cache(maxsize=64)

@@ -56,8 +56,8 @@ def codes_of(pairs: IntArray, shape: Shape) -> IntArray:
 
 def sample_paths(
     edges: FloatArray, start: IntArray, uniforms: FloatArray, shape: Shape, lanes: int = 1
-) -> IntArray:
-    """Sequences sampled token by token by inverse CDF; places [T, N, ...].
+) -> tuple[IntArray, IntArray]:
+    """Sequences sampled token by token by inverse CDF: their places and actions, [T, N, ...].
 
     Args:
         edges: Running sums from :func:`simulations.models.softmax.cumulative`, flat.
@@ -69,21 +69,24 @@ def sample_paths(
     Examples:
         >>> shape = Shape.of(prompts=1, horizon=2, actions=2)
         >>> edges, uniforms = np.full(6, 0.5), np.array([[0.9, 0.1], [0.1, 0.9]])
-        >>> sample_paths(edges, np.array([0, 0]), uniforms, shape).T.tolist()
-        [[3, 2], [0, 4]]
+        >>> places, actions = sample_paths(edges, np.array([0, 0]), uniforms, shape)
+        >>> places.T.tolist(), actions.T.tolist()
+        ([[3, 2], [0, 4]], [[1, 0], [0, 1]])
     """
     places = np.empty((shape.horizon, *start.shape), dtype=np.int64)
+    actions = np.empty(places.shape, dtype=np.min_scalar_type(shape.actions))
     column = len(edges) // shape.actions
     first = start
     for t, uniform in enumerate(uniforms):
         action = select(edges, first, uniform, shape.actions)
+        actions[t] = action
         np.multiply(action, column, out=places[t])
         places[t] += first
         if t + 1 < shape.horizon:  # the next state: its position's first plus this token
             action += shape.block(t + 1).start
             action *= lanes
             first = np.add(action, start, out=action)
-    return places
+    return places, actions
 
 
 def table_weights(

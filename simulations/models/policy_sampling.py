@@ -43,7 +43,6 @@ class Rollouts(NamedTuple):
     Args:
         places: Where their state-action pairs stand among the tables of all trajectories,
             [T, N, ...].
-        pairs: Their state-action pairs, [T, N, ...].
         rewards: [N, ...].
         advantages: [N, ...].
 
@@ -51,18 +50,18 @@ class Rollouts(NamedTuple):
         >>> from simulations.models.bandit import Bandit
         >>> bandit = Bandit(contexts=1, arms=2, groups=1, group_size=3)
         >>> draw = bandit.draw(np.random.default_rng(0), 2, 0)
-        >>> sample_rollouts(bandit, np.full((2, 1, 1, 2), 0.5), draw).pairs.shape
+        >>> sample_rollouts(bandit, np.full((2, 1, 1, 2), 0.5), draw).places.shape
         (1, 3, 2)
     """
 
     places: IntArray
-    pairs: IntArray
     rewards: FloatArray
     advantages: FloatArray
 
-    def of(self, controllers: Sequence[int]) -> Rollouts:
-        """Those of the controllers at these places on the first of two trajectory axes."""
-        return Rollouts(*(getattr(self, name)[..., controllers, :] for name in self._fields))
+    @property
+    def pairs(self) -> IntArray:
+        """Their state-action pairs, [T, N, ...]."""
+        return self.places // math.prod(self.places.shape[2:])
 
 
 def sample_rollouts(model: PolicyModel, p: FloatArray, draw: PolicyDraw) -> Rollouts:
@@ -72,9 +71,8 @@ def sample_rollouts(model: PolicyModel, p: FloatArray, draw: PolicyDraw) -> Roll
     prompts = over_controllers(draw.prompts_r.T.repeat(model.group_size, axis=0), lead)
     start = places_of(prompts * shape.states, lead)
     uniforms = over_controllers(draw.part("rollouts"), lead)
-    places = sample_paths(flat(cumulative(p)), start, uniforms, shape, lanes)
-    pairs = places // lanes
-    rewards = model.rewards(pairs, over_controllers(draw.part("rewards")[0], lead))
+    places, actions = sample_paths(flat(cumulative(p)), start, uniforms, shape, lanes)
+    rewards = model.rewards(prompts, actions, draw)
     if model.advantage == EXACT_BASELINE:
         value = row_sum(model.sequence_law(p).chance * np.asarray(model.levels))
         place = np.broadcast_to(prompts, rewards.shape)
@@ -83,7 +81,7 @@ def sample_rollouts(model: PolicyModel, p: FloatArray, draw: PolicyDraw) -> Roll
         grouped = rewards.reshape(model.groups, model.group_size, *lead)
         relative = advantages_of(grouped, model.levels, model.advantage)
         advantages = relative.reshape(rewards.shape)
-    return Rollouts(places, pairs, rewards, advantages)
+    return Rollouts(places, rewards, advantages)
 
 
 def observation(
@@ -100,10 +98,10 @@ def observation(
         (2, 1, 3)
     """
     lead, shape = logp.shape[:-3], model.shape
-    streams = token_streams(logp, rollouts, draw)
-    codes_s = rows(codes_of(draw.expert_pairs, shape), 2)
-    codes_r = rows(codes_of(rollouts.pairs, shape), 2)
-    row = rollouts.pairs % (shape.prompts * shape.states)
+    pairs_s, pairs_r = draw.expert_pairs, rollouts.pairs
+    streams = token_streams(logp, pairs_s, pairs_r, rollouts.advantages)
+    codes_s, codes_r = (rows(codes_of(pairs, shape), 2) for pairs in (pairs_s, pairs_r))
+    row = pairs_r % (shape.prompts * shape.states)
     at_tokens = flat(entropy(logp)[..., None]).take(places_of(row, lead))
     reference = constants(model).reference_logp.reshape(-1)
     return Observation(
@@ -121,23 +119,27 @@ def observation(
     )
 
 
-def token_streams(logp: FloatArray, rollouts: Rollouts, draw: PolicyDraw) -> TokenStreams:
-    """What the proxies read of the step; logp [..., n, X, S, V].
+def token_streams(
+    logp: FloatArray, pairs_s: IntArray, pairs_r: IntArray, advantages: FloatArray
+) -> TokenStreams:
+    """What the proxies read of a step.
+
+    Args:
+        logp: Log-probabilities, [..., n, X, S, V].
+        pairs_s: State-action pairs of the demonstrations, [T, B, n].
+        pairs_r: State-action pairs of the rollouts, [T, N, ..., n].
+        advantages: [N, ..., n].
 
     Examples:
-        >>> from simulations.models.bandit import Bandit
-        >>> bandit = Bandit(contexts=1, arms=2, groups=1, group_size=3)
-        >>> draw = bandit.draw(np.random.default_rng(0), 2, 0)
-        >>> p = np.full((2, 1, 1, 2), 0.5)
-        >>> token_streams(np.log(p), sample_rollouts(bandit, p, draw), draw).logprob_s.shape
-        (2, 1, 16)
+        >>> logp, pairs = np.log(np.full((2, 1, 1, 2), 0.5)), np.zeros((1, 3, 2), np.int64)
+        >>> token_streams(logp, pairs, pairs, np.zeros((3, 2))).logprob_r.shape
+        (2, 1, 3)
     """
     lead, table = logp.shape[:-3], flat(logp)
-    demonstrations = over_controllers(draw.expert_pairs, lead)
     return TokenStreams(
-        logprob_s=rows(table.take(places_of(demonstrations, lead)), 2),
-        logprob_r=rows(table.take(places_of(rollouts.pairs, lead)), 2),
-        advantages=rows(rollouts.advantages, 1),
+        logprob_s=rows(table.take(places_of(over_controllers(pairs_s, lead), lead)), 2),
+        logprob_r=rows(table.take(places_of(pairs_r, lead)), 2),
+        advantages=rows(advantages, 1),
     )
 
 
@@ -167,13 +169,15 @@ class PolicyReadings(NamedTuple):
 
     def proxies(self, config: GACConfig, controllers: Sequence[int] | None = None) -> Proxies:
         """:func:`observed_proxies`, of the controllers at these places, or of all."""
-        logits, rollouts = self.logits, self.rollouts
+        rollouts = self.rollouts
+        logits, pairs, advantages = self.logits, rollouts.pairs, rollouts.advantages
         if controllers is not None:
             chosen = list(controllers)
             logits = logits[chosen]
-            rollouts = rollouts.of(chosen)
+            pairs, advantages = pairs[..., chosen, :], advantages[..., chosen, :]
         logp = log_softmax(by_column(logits))
-        return observed_proxies(config, token_streams(logp, rollouts, self.draw))
+        streams = token_streams(logp, self.draw.expert_pairs, pairs, advantages)
+        return observed_proxies(config, streams)
 
     def signals(self, names: Collection[str]) -> Signals:
         """:func:`observed_signals`, as far as they are asked for."""

@@ -57,12 +57,16 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     )
     joint = np.concatenate((uses, of_expert), axis=-3)
     scores = score_table(joint, p[..., None, :, :])
-    gram = np.ascontiguousarray(model.score_gram(theta, joint, scores))
+    # The expert's products with the levels are read for kappa alone.
+    seen = slice(None if model.paired else -1)
+    gram = np.ascontiguousarray(
+        model.score_gram(theta, joint[..., seen, :, :], scores[..., seen, :, :])
+    )
     squares = np.ascontiguousarray(model.score_squares(theta, p, joint))
     group = group_moments(
         np.ascontiguousarray(chance),
         squares[..., :-1],
-        np.ascontiguousarray(gram[..., :-1, :-1]),
+        np.ascontiguousarray(gram[..., : len(levels), : len(levels)]),
         levels=model.levels,
         group_size=model.group_size,
         advantage=model.advantage,

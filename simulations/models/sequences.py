@@ -24,8 +24,9 @@ from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
 from simulations.models._checks import choice, real, whole
-from simulations.models.layout import columns, flat, tables
+from simulations.models.layout import columns, tables
 from simulations.models.policy import PolicyModel
+from simulations.models.policy_draw import PolicyDraw
 from simulations.models.policy_tables import SequenceLaw, Shape
 from simulations.models.softmax import row_sum
 
@@ -118,10 +119,13 @@ class SequenceTask(PolicyModel):
         """A policy that always plays the target earns 1."""
         return 1.0
 
-    def rewards(self, pairs: IntArray, uniforms: FloatArray) -> FloatArray:
-        """The verifier: rewards [N, ...] of the pairs [T, N, ...]."""
+    def rewards(self, prompts: IntArray, actions: IntArray, draw: PolicyDraw) -> FloatArray:
+        """The verifier: rewards [N, ...] of the actions [T, N, ...]."""
         task = _task(self)
-        return np.asarray(task.reward.take(task.hits.take(pairs).sum(axis=0)))
+        matches = np.zeros(actions.shape[1:], dtype=np.min_scalar_type(self.horizon))
+        for action, target in zip(actions, task.targets.T.astype(actions.dtype), strict=True):
+            matches += action == target.take(prompts)
+        return np.asarray(task.reward.take(matches))
 
     def sequence_law(self, p: FloatArray) -> SequenceLaw:
         """Forward over positions, previous tokens and counts of matches."""
@@ -187,7 +191,6 @@ class _Task(NamedTuple):
 
     targets: IntArray  # [X, T]
     expert: FloatArray  # its chances, [X, S, V]
-    hits: IntArray  # whether a pair hits the target, by column, 0 or 1
     reward: FloatArray  # of each number of matches, [T + 1]
 
 
@@ -200,16 +203,14 @@ def _task(task: SequenceTask) -> _Task:
     intended[: task.expert_mistakes, -1] += 1
     intended %= task.vocabulary
     tokens = np.arange(task.vocabulary)
-    hits = np.empty((task.prompts, shape.states, task.vocabulary), dtype=np.int64)
-    expert = np.empty(hits.shape)
+    expert = np.empty(shape.table)
     other = (1.0 - task.expert_accuracy) / (task.vocabulary - 1)
     for t in range(task.horizon):
         block = shape.block(t)
-        hits[:, block] = (tokens == targets[:, t, None])[:, None, :]
         is_intended = tokens == intended[:, t, None]
         expert[:, block] = np.where(is_intended, task.expert_accuracy, other)[:, None, :]
     reward = np.asarray(task.levels)[task.level_of_count()]
-    return _Task(frozen(targets), frozen(expert), frozen(flat(hits)), frozen(reward))
+    return _Task(frozen(targets), frozen(expert), frozen(reward))
 
 
 def _sum_of_products(pairs: Iterable[tuple[FloatArray, FloatArray]]) -> FloatArray:
