@@ -128,7 +128,7 @@ class Chunk:
             baselines.init(c.rule, (n,) if uses(c.rule) else ()) for c in plan.controllers
         ]
         self.previous_norm = np.full(self.shape, np.nan)
-        names = tuple(self.tiles[0].outcomes(0))
+        names = tuple(plan.problem.units)
         self.tally = Tally(plan.settings, self.shape, names)
         traced = plan.settings.trace_seeds if blocks[0] == 0 else 0
         curve_names = (*names, "mu", "mu_best", "gradient_mse", "regret")

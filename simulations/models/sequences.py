@@ -144,17 +144,14 @@ class SequenceTask(PolicyModel):
         at_level = self._at_level(p.ndim - 3)
         after = np.broadcast_to(at_level, (*table.shape[:2], *at_level.shape))
         for t in reversed(range(self.horizon)):
-            here, before, target = (
-                table[:, :, self.shape.block(t)],
-                history[t],
-                self.targets()[:, t],
-            )
+            block, before, target = self.shape.block(t), history[t], self.targets()[:, t]
+            here = table[:, :, block]
             follow = np.array(after[:, :, :, :-1])
             follow[target, each] = after[target, each, :, 1:]
             ahead = _sum_of_products(
                 (follow[:, :, :, None, c], before[:, None, :, c]) for c in range(t + 1)
             )
-            np.multiply(here[:, :, None], ahead, out=uses[:, :, :, self.shape.block(t)])
+            np.multiply(here[:, :, None], ahead, out=uses[:, :, :, block])
             behind = _sum_of_products(
                 (here[v, :, :, None, None], follow[v, :, None]) for v in range(self.vocabulary)
             )
