@@ -36,7 +36,7 @@ from simulations.models._checks import choice, draw_matches, flag, point, real, 
 from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
 from simulations.models.layout import by_column, by_row, rows
 from simulations.models.observation import Observation
-from simulations.models.policy_draw import PolicyDraw, make_draw
+from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw
 from simulations.models.policy_paths import codes_of, table_weights
 from simulations.models.policy_sampling import (
     PolicyReadings,
@@ -167,13 +167,13 @@ class PolicyModel(ABC):
         """Expected uses of each pair in sequences that end at each level, [..., X, L, S, V]."""
 
     @abstractmethod
-    def rewards(self, prompts: IntArray, actions: IntArray, draw: PolicyDraw) -> FloatArray:
+    def rewards(self, prompts: IntArray, actions: IntArray, drawn: Drawn) -> FloatArray:
         """Rewards of the rollouts, [N, ...], trajectories last.
 
         Args:
             prompts: Their prompts; broadcasts with [N, ...].
             actions: Their actions, [T, N, ...].
-            draw: The step's random numbers.
+            drawn: What the step's random numbers select.
         """
 
     @abstractmethod
@@ -214,8 +214,9 @@ class PolicyModel(ABC):
             GACError: theta and the draw have different numbers of seeds.
         """
         logits = by_column(self.logits(self._at(theta, draw)))
-        rollouts = sample_rollouts(self, softmax(logits), draw)
-        return observation(self, log_softmax(logits), rollouts, draw)
+        drawn = Drawn(self, *draw)
+        rollouts = sample_rollouts(softmax(logits), drawn)
+        return observation(log_softmax(logits), rollouts, drawn)
 
     def sample(self, theta: ArrayLike, step: int, draw: PolicyDraw) -> Sample:
         """Both sampled batch gradients at theta [..., n, d], and what controllers may read.
@@ -224,15 +225,15 @@ class PolicyModel(ABC):
             GACError: theta and the draw have different numbers of seeds.
         """
         array = self._at(theta, draw)
-        lead = array.shape[:-1]
+        lead, drawn = array.shape[:-1], Drawn(self, *draw)
         logits = by_column(self.logits(array))
         p = softmax(logits)
-        rollouts = sample_rollouts(self, p, draw)
+        rollouts = sample_rollouts(p, drawn)
         share = -1.0 / (self.groups * self.group_size)
         weights_r = table_weights(rollouts.places, share * rollouts.advantages, self.shape, lead)
-        weights_s = draw.expert_uses
+        weights_s = drawn.expert_uses
         weights_s *= -1.0 / self.experts
-        readings = PolicyReadings(self, logits, rollouts, draw)
+        readings = PolicyReadings(logits, rollouts, drawn)
         return Sample(
             grad_s=self.pullback(array, _score_by_row(np.broadcast_to(weights_s, p.shape), p)),
             grad_r=self.pullback(array, _score_by_row(weights_r, p)),
@@ -252,11 +253,11 @@ class PolicyModel(ABC):
             [..., B, d] and [..., N, d].
         """
         array = self._at(theta, draw)
-        lead = array.shape[:-1]
-        rollouts = sample_rollouts(self, softmax(by_column(self.logits(array))), draw)
+        lead, drawn = array.shape[:-1], Drawn(self, *draw)
+        rollouts = sample_rollouts(softmax(by_column(self.logits(array))), drawn)
         table = self.scores(array).reshape(*lead, -1, self.dimension)
         codes_s, codes_r = (
-            rows(codes_of(pairs, self.shape), 2) for pairs in (draw.expert_pairs, rollouts.pairs)
+            rows(codes_of(pairs, self.shape), 2) for pairs in (drawn.expert_pairs, rollouts.pairs)
         )
         x_s = sequence_scores(table, np.broadcast_to(codes_s, (*lead, *codes_s.shape[-2:])))
         advantages = rows(rollouts.advantages, 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,23 +17,38 @@ from simulations.models.policy_tables import constants
 if TYPE_CHECKING:
     from simulations.models.policy import PolicyModel
 
-__all__ = ["PolicyDraw", "make_draw"]
+__all__ = ["Drawn", "PolicyDraw", "make_draw"]
 
 
 class PolicyDraw(NamedTuple):
     """The random numbers of one step; nothing here depends on theta.
 
-    What they select is worked out where it is read, for the seeds of many blocks at once.
-
     Args:
-        model: The model.
         numbers: Uniform in [0, 1), [n, K]: for the prompts of the groups and of the demonstrations,
             the tokens of the demonstrations and of the rollouts, the rewards.
 
     Examples:
         >>> from simulations.models.bandit import Bandit
-        >>> draw = Bandit(experts=5).draw(np.random.default_rng(0), 3, 0)
-        >>> draw.prompts_s.shape, draw.expert_pairs.shape
+        >>> Bandit().draw(np.random.default_rng(0), 3, 0).numbers.shape
+        (3, 100)
+    """
+
+    numbers: FloatArray
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the random numbers of a step select whatever theta is, worked out where it is read.
+
+    Args:
+        model: The model.
+        numbers: As in the draw; of the seeds of many blocks at once.
+
+    Examples:
+        >>> from simulations.models.bandit import Bandit
+        >>> bandit = Bandit(experts=5)
+        >>> drawn = Drawn(bandit, *bandit.draw(np.random.default_rng(0), 3, 0))
+        >>> drawn.prompts_s.shape, drawn.expert_pairs.shape
         ((3, 5), (1, 5, 3))
     """
 
@@ -55,7 +71,7 @@ class PolicyDraw(NamedTuple):
         lead = self.numbers.shape[:1]
         return table_weights(places_of(self.expert_pairs, lead), np.ones(1), self.model.shape, lead)
 
-    @property
+    @cached_property
     def expert_pairs(self) -> IntArray:
         """State-action pairs of the demonstrations, [T, B, n]."""
         shape, edges = self.model.shape, constants(self.model).expert_edges
@@ -86,13 +102,13 @@ def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDra
 
     Examples:
         >>> from simulations.models.bandit import Bandit
-        >>> make_draw(Bandit(groups=2), np.random.default_rng(0), 5).prompts_r.shape
-        (5, 2)
+        >>> make_draw(Bandit(groups=2), np.random.default_rng(0), 5).numbers.shape
+        (5, 66)
     """
     if n < 1:
         fail(f"n = {n} seeds; pass at least 1")
     _, last = _parts(model)["rewards"]
-    return PolicyDraw(model, rng.random((n, last.stop)))
+    return PolicyDraw(rng.random((n, last.stop)))
 
 
 @lru_cache(maxsize=64)

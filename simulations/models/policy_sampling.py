@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,13 +19,10 @@ from simulations.models.observation import (
     observed_proxies,
     observed_signals,
 )
-from simulations.models.policy_draw import PolicyDraw
+from simulations.models.policy_draw import Drawn
 from simulations.models.policy_paths import codes_of, over_controllers, places_of, sample_paths
 from simulations.models.policy_tables import constants
 from simulations.models.softmax import cumulative, entropy, log_softmax, row_sum
-
-if TYPE_CHECKING:
-    from simulations.models.policy import PolicyModel
 
 __all__ = [
     "PolicyReadings",
@@ -49,8 +46,8 @@ class Rollouts(NamedTuple):
     Examples:
         >>> from simulations.models.bandit import Bandit
         >>> bandit = Bandit(contexts=1, arms=2, groups=1, group_size=3)
-        >>> draw = bandit.draw(np.random.default_rng(0), 2, 0)
-        >>> sample_rollouts(bandit, np.full((2, 1, 1, 2), 0.5), draw).places.shape
+        >>> drawn = Drawn(bandit, *bandit.draw(np.random.default_rng(0), 2, 0))
+        >>> sample_rollouts(np.full((2, 1, 1, 2), 0.5), drawn).places.shape
         (1, 3, 2)
     """
 
@@ -64,15 +61,16 @@ class Rollouts(NamedTuple):
         return self.places // math.prod(self.places.shape[2:])
 
 
-def sample_rollouts(model: PolicyModel, p: FloatArray, draw: PolicyDraw) -> Rollouts:
+def sample_rollouts(p: FloatArray, drawn: Drawn) -> Rollouts:
     """The rollouts under the probabilities p, [..., n, X, S, V]."""
-    shape, lead = model.shape, p.shape[:-3]
+    model, lead = drawn.model, p.shape[:-3]
+    shape = model.shape
     lanes = math.prod(lead)
-    prompts = over_controllers(draw.prompts_r.T.repeat(model.group_size, axis=0), lead)
+    prompts = over_controllers(drawn.prompts_r.T.repeat(model.group_size, axis=0), lead)
     start = places_of(prompts * shape.states, lead)
-    uniforms = over_controllers(draw.part("rollouts"), lead)
+    uniforms = over_controllers(drawn.part("rollouts"), lead)
     places, actions = sample_paths(flat(cumulative(p)), start, uniforms, shape, lanes)
-    rewards = model.rewards(prompts, actions, draw)
+    rewards = model.rewards(prompts, actions, drawn)
     if model.advantage == EXACT_BASELINE:
         value = row_sum(model.sequence_law(p).chance * np.asarray(model.levels))
         place = np.broadcast_to(prompts, rewards.shape)
@@ -84,21 +82,20 @@ def sample_rollouts(model: PolicyModel, p: FloatArray, draw: PolicyDraw) -> Roll
     return Rollouts(places, rewards, advantages)
 
 
-def observation(
-    model: PolicyModel, logp: FloatArray, rollouts: Rollouts, draw: PolicyDraw
-) -> Observation:
+def observation(logp: FloatArray, rollouts: Rollouts, drawn: Drawn) -> Observation:
     """The step's sequences with their log-probabilities; logp [..., n, X, S, V].
 
     Examples:
         >>> from simulations.models.bandit import Bandit
         >>> bandit = Bandit(contexts=1, arms=2, groups=1, group_size=3)
-        >>> draw = bandit.draw(np.random.default_rng(0), 2, 0)
+        >>> drawn = Drawn(bandit, *bandit.draw(np.random.default_rng(0), 2, 0))
         >>> p = np.full((2, 1, 1, 2), 0.5)
-        >>> observation(bandit, np.log(p), sample_rollouts(bandit, p, draw), draw).logprob_r.shape
+        >>> observation(np.log(p), sample_rollouts(p, drawn), drawn).logprob_r.shape
         (2, 1, 3)
     """
-    lead, shape = logp.shape[:-3], model.shape
-    pairs_s, pairs_r = draw.expert_pairs, rollouts.pairs
+    model, lead = drawn.model, logp.shape[:-3]
+    shape = model.shape
+    pairs_s, pairs_r = drawn.expert_pairs, rollouts.pairs
     streams = token_streams(logp, pairs_s, pairs_r, rollouts.advantages)
     codes_s, codes_r = (rows(codes_of(pairs, shape), 2) for pairs in (pairs_s, pairs_r))
     row = pairs_r % (shape.prompts * shape.states)
@@ -114,8 +111,8 @@ def observation(
         advantages=streams.advantages,
         rewards=rows(rollouts.rewards, 1).reshape(*lead, model.groups, model.group_size),
         entropy=rows(at_tokens, 2).reshape(*lead, -1).mean(axis=-1),
-        prompts_s=draw.prompts_s,
-        prompts_r=draw.prompts_r,
+        prompts_s=drawn.prompts_s,
+        prompts_r=drawn.prompts_r,
     )
 
 
@@ -147,10 +144,9 @@ class PolicyReadings(NamedTuple):
     """What controllers may read of a step, computed when one of them does.
 
     Args:
-        model: The model.
         logits: The table of logits, [..., n, X, S, V].
         rollouts: The rollouts.
-        draw: The step's random numbers.
+        drawn: What the step's random numbers select.
 
     Examples:
         >>> from simulations.models.bandit import Bandit
@@ -162,10 +158,9 @@ class PolicyReadings(NamedTuple):
         (2, 3)
     """
 
-    model: PolicyModel
     logits: FloatArray
     rollouts: Rollouts
-    draw: PolicyDraw
+    drawn: Drawn
 
     def proxies(self, config: GACConfig, controllers: Sequence[int] | None = None) -> Proxies:
         """:func:`observed_proxies`, of the controllers at these places, or of all."""
@@ -176,7 +171,7 @@ class PolicyReadings(NamedTuple):
             logits = logits[chosen]
             pairs, advantages = pairs[..., chosen, :], advantages[..., chosen, :]
         logp = log_softmax(by_column(logits))
-        streams = token_streams(logp, self.draw.expert_pairs, pairs, advantages)
+        streams = token_streams(logp, self.drawn.expert_pairs, pairs, advantages)
         return observed_proxies(config, streams)
 
     def signals(self, names: Collection[str]) -> Signals:
@@ -184,7 +179,7 @@ class PolicyReadings(NamedTuple):
         if not {"kl", "entropy", "solved", "any_rewarded"} & set(names):
             return Signals()
         logp = log_softmax(by_column(self.logits))
-        return observed_signals(observation(self.model, logp, self.rollouts, self.draw))
+        return observed_signals(observation(logp, self.rollouts, self.drawn))
 
 
 def sequence_scores(table: FloatArray, codes: IntArray) -> FloatArray:

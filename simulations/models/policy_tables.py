@@ -78,6 +78,7 @@ class SequenceLaw(NamedTuple):
         visits: Expected visits of each state, [..., X, S]; they sum to the horizon over S.
 
     Examples:
+        >>> import numpy as np
         >>> SequenceLaw(np.array([[0.5, 0.5]]), np.ones((1, 1))).visits.tolist()
         [[1.0]]
     """

@@ -26,7 +26,7 @@ from gac_ref.errors import fail
 from simulations.models._checks import choice, real, whole
 from simulations.models.layout import columns, tables
 from simulations.models.policy import PolicyModel
-from simulations.models.policy_draw import PolicyDraw
+from simulations.models.policy_draw import Drawn
 from simulations.models.policy_tables import SequenceLaw, Shape
 from simulations.models.softmax import row_sum
 
@@ -119,7 +119,7 @@ class SequenceTask(PolicyModel):
         """A policy that always plays the target earns 1."""
         return 1.0
 
-    def rewards(self, prompts: IntArray, actions: IntArray, draw: PolicyDraw) -> FloatArray:
+    def rewards(self, prompts: IntArray, actions: IntArray, drawn: Drawn) -> FloatArray:
         """The verifier: rewards [N, ...] of the actions [T, N, ...]."""
         task = _task(self)
         matches = np.zeros(actions.shape[1:], dtype=np.min_scalar_type(self.horizon))
