@@ -25,6 +25,7 @@ from simulations.models.groups import (
     group_moments,
     relative_advantages,
 )
+from simulations.models.policy_draw import Drawn
 from simulations.models.softmax import (
     choose,
     cumulative,
@@ -114,8 +115,8 @@ def test_sharing_prompts_correlates_the_branches():
     truth = model.truth(some_theta(model), 0)
     assert abs(truth.kappa) > 1e-4
     assert truth.kappa**2 < truth.sigma_s2 * truth.sigma_r2
-    draw = model.draw(np.random.default_rng(0), 7, 0)
-    assert (draw.prompts_s == draw.prompts_r).all()
+    drawn = Drawn(model, *model.draw(np.random.default_rng(0), 7, 0))
+    assert (drawn.prompts_s == drawn.prompts_r).all()
 
 
 def test_noise_falls_as_one_over_the_batch():

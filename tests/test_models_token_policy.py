@@ -22,6 +22,7 @@ from _policy_checks import (
 import gac_ref
 from simulations.models.bandit import Bandit
 from simulations.models.observation import to_batch
+from simulations.models.policy_draw import Drawn
 from simulations.models.policy_tables import constants
 from simulations.models.softmax import log_softmax
 from simulations.models.token_policy import TokenPolicy
@@ -78,12 +79,11 @@ def test_sequences_are_sampled_with_their_probabilities():
 
 def test_demonstrations_are_the_experts():
     model = MODELS[0]
-    draw = model.draw(np.random.default_rng(0), 4000, 0)
-    used = draw.expert_uses.sum(axis=(1, 2, 3))
-    assert (used == model.experts * model.horizon).all()
+    uses = Drawn(model, *model.draw(np.random.default_rng(0), 4000, 0)).expert_uses
+    assert (uses.sum(axis=(1, 2, 3)) == model.experts * model.horizon).all()
     expected = constants(model).expert_joint / model.prompts
     for code in range(expected.size):
-        within(draw.expert_uses.reshape(4000, -1)[:, code] / model.experts, expected.flat[code])
+        within(uses.reshape(4000, -1)[:, code] / model.experts, expected.flat[code])
 
 
 def test_the_verifier_counts_matches():

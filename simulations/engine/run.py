@@ -26,6 +26,7 @@ from gac_ref.baselines import SASR
 from gac_ref.errors import fail
 from simulations.engine.controllers import Controller
 from simulations.engine.curves import Curves
+from simulations.engine.heap import keep_freed_memory
 from simulations.engine.observe import derive_signal, norms, observe, require_signals, uses
 from simulations.engine.outcomes import Tally, risk_and_regret
 from simulations.engine.settings import RunSettings
@@ -107,6 +108,7 @@ class Chunk:
     """The running state of consecutive blocks; `advance` moves it, `state` saves it."""
 
     def __init__(self, plan: Plan, blocks: Sequence[int]) -> None:
+        keep_freed_memory()
         self.plan, self.blocks, self.step = plan, blocks, 0
         self.sizes = plan.sizes(blocks)
         count, n = len(plan.controllers), sum(self.sizes)
@@ -127,7 +129,7 @@ class Chunk:
             baselines.init(c.rule, (n,) if uses(c.rule) else ()) for c in plan.controllers
         ]
         self.previous_norm = np.full(self.shape, np.nan)
-        names = tuple(self.tiles[0].outcomes(0))
+        names = tuple(plan.problem.units)
         self.tally = Tally(plan.settings, self.shape, names)
         traced = plan.settings.trace_seeds if blocks[0] == 0 else 0
         curve_names = (*names, "mu", "mu_best", "gradient_mse", "regret")

@@ -14,7 +14,8 @@ from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
 from simulations.models._checks import real, whole
 from simulations.models.policy import PolicyModel
-from simulations.models.policy_sampling import PolicyDraw
+from simulations.models.policy_draw import Drawn
+from simulations.models.policy_paths import over_controllers
 from simulations.models.policy_tables import SequenceLaw, Shape
 from simulations.models.tabular import TabularPolicy
 
@@ -142,10 +143,11 @@ class Bandit(TabularPolicy):
         success = self.success()[:, None, :]
         return np.stack((p * (1.0 - success), p * success), axis=-3)
 
-    def rewards(self, codes: IntArray, draw: PolicyDraw) -> FloatArray:
-        """1 where the rollout's uniform is below its arm's chance, else 0, [..., N]."""
-        chance = self.success().reshape(-1).take(codes[..., 0, :])
-        return (draw.reward_uniforms < chance).astype(np.float64)
+    def rewards(self, prompts: IntArray, actions: IntArray, drawn: Drawn) -> FloatArray:
+        """1 where the rollout's uniform is below its arm's chance, else 0, [N, ...]."""
+        chance = self.success().reshape(-1).take(prompts * self.arms + actions[0])
+        uniforms = over_controllers(drawn.part("rewards")[0], chance.shape[1:])
+        return np.asarray(uniforms < chance, dtype=np.float64)
 
 
 @lru_cache(maxsize=64)

@@ -22,13 +22,14 @@ from gac_ref import CONVENTIONS, AdvantageConvention, group_advantages
 from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
-from simulations.models.softmax import row_min, row_sum, slow_axes
+from simulations.models.softmax import row_min, row_sum
 
 __all__ = [
     "ADVANTAGES",
     "EXACT_BASELINE",
     "CompositionTable",
     "GroupMoments",
+    "advantages_of",
     "composition_table",
     "group_moments",
     "relative_advantages",
@@ -54,9 +55,9 @@ class CompositionTable(NamedTuple):
     Args:
         counts: Rollouts at each level, [M, L], integers that sum to G.
         coefficient: Multinomial coefficients, [M].
-        first: :math:`n_l A_l / G`, [M, L].
-        own: :math:`n_l A_l^2 / G^2`, [M, L].
-        cross: :math:`(n_l n_m - [l = m] n_l) A_l A_m / G^2`, [M, L * L].
+        advantages: :math:`A_l`, [M, L]; 0 for a level without rollouts.
+        moments: :math:`n_l A_l / G` and :math:`n_l A_l^2 / G^2` for each l, and
+            :math:`(n_l n_m - [l = m] n_l) A_l A_m / G^2` for each l and m, [M, L + L + L * L].
 
     Examples:
         >>> composition_table((0.0, 1.0), 2, "dr_grpo").counts.tolist()
@@ -65,9 +66,8 @@ class CompositionTable(NamedTuple):
 
     counts: IntArray
     coefficient: FloatArray
-    first: FloatArray
-    own: FloatArray
-    cross: FloatArray
+    advantages: FloatArray
+    moments: FloatArray
 
 
 class GroupMoments(NamedTuple):
@@ -85,6 +85,29 @@ class GroupMoments(NamedTuple):
 
     weight: FloatArray
     second: FloatArray
+
+
+def advantages_of(rewards: FloatArray, levels: tuple[float, ...], convention: str) -> FloatArray:
+    """Advantages of groups whose rewards are levels, [P, G, ...], trajectories last.
+
+    Of two levels they depend on the rollout's own and on the number of wins in its group, and are
+    looked up; :func:`relative_advantages` computes them for more.
+
+    Args:
+        rewards: [P, G, ...], G >= 2.
+        levels: Reward levels, ascending.
+        convention: A name in :data:`ADVANTAGES` other than "value".
+
+    Examples:
+        >>> advantages_of(np.array([[1.0, 0.0], [1.0, 1.0]]), (0.0, 1.0), "dr_grpo").tolist()
+        [[0.5, -0.5], [0.0, 0.0]]
+    """
+    if len(levels) != 2:
+        relative = relative_advantages(np.moveaxis(rewards, 1, -1), convention)
+        return np.asarray(np.moveaxis(relative, -1, 1))
+    by_wins = composition_table(levels, rewards.shape[1], convention).advantages
+    won = rewards == levels[1]
+    return np.asarray(by_wins.reshape(-1).take(2 * won.sum(axis=1, keepdims=True) + won))
 
 
 def relative_advantages(rewards: FloatArray, convention: str) -> FloatArray:
@@ -112,8 +135,7 @@ def relative_advantages(rewards: FloatArray, convention: str) -> FloatArray:
     size = rewards.shape[-1]
     _at_least_two(size)
     # Against the lowest reward, so that a group of equal rewards is exactly 0.
-    columns = slow_axes(rewards, 1)
-    above = columns - row_min(columns)[..., None]
+    above = rewards - row_min(rewards)[..., None]
     centred: FloatArray = above - (row_sum(above) / size)[..., None]
     if not rule.divides:
         return centred
@@ -176,9 +198,10 @@ def composition_table(
     return CompositionTable(
         counts=frozen(counts),
         coefficient=frozen(coefficient),
-        first=frozen(n * values / scale),
-        own=frozen(n * values**2 / scale**2),
-        cross=frozen(cross.reshape(number, width * width)),
+        advantages=frozen(values),
+        moments=frozen(
+            np.concatenate((n * values / scale, n * values**2 / scale**2, _flat(cross)), axis=1)
+        ),
     )
 
 
@@ -240,19 +263,13 @@ def group_moments(
     likelihood = np.broadcast_to(table.coefficient, (*chance.shape[:-1], len(table.counts)))
     for level in range(len(levels)):
         likelihood = likelihood * powers[..., level, :].take(table.counts[:, level], axis=-1)
-    weight = _mix(likelihood, table.first) * scale
-    own = (_mix(likelihood, table.own) * scale * squares).sum(axis=-1)
+    # One [1, M] by [M, K] product a row: as a single product over all rows, the bits of a row would
+    # depend on how many there are.
+    means = np.matmul(likelihood[..., None, :], table.moments)[..., 0, :]
+    first, own, cross = np.split(means, (len(levels), 2 * len(levels)), axis=-1)
     conditional = _flat(gram * scale[..., :, None] * scale[..., None, :])
-    return GroupMoments(weight, own + (_mix(likelihood, table.cross) * conditional).sum(axis=-1))
-
-
-def _mix(likelihood: FloatArray, column: FloatArray) -> FloatArray:
-    """Sum over compositions, [..., M] with [M, K] to [..., K].
-
-    One [1, M] by [M, K] product a row: as a single product over all rows, the bits of a row would
-    depend on how many there are.
-    """
-    return np.asarray(np.matmul(likelihood[..., None, :], column)[..., 0, :])
+    second = (own * scale * squares).sum(axis=-1) + (cross * conditional).sum(axis=-1)
+    return GroupMoments(first * scale, second)
 
 
 def _flat(square: FloatArray) -> FloatArray:

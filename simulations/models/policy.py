@@ -34,24 +34,23 @@ from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models._checks import choice, draw_matches, flag, point, real, whole
 from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
+from simulations.models.layout import by_column, by_row, rows
 from simulations.models.observation import Observation
+from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw
+from simulations.models.policy_paths import codes_of, table_weights
 from simulations.models.policy_sampling import (
-    PolicyDraw,
     PolicyReadings,
-    make_draw,
     observation,
     sample_rollouts,
     sequence_scores,
 )
-from simulations.models.policy_tables import SequenceLaw, Shape, constants, table_weights
+from simulations.models.policy_tables import SequenceLaw, Shape, constants
 from simulations.models.policy_truth import policy_truth
 from simulations.models.softmax import (
     entropy,
     kl_divergence,
     log_softmax,
     row_sum,
-    score_table,
-    slow_axes,
     softmax,
     tree_sum,
 )
@@ -168,8 +167,14 @@ class PolicyModel(ABC):
         """Expected uses of each pair in sequences that end at each level, [..., X, L, S, V]."""
 
     @abstractmethod
-    def rewards(self, codes: IntArray, draw: PolicyDraw) -> FloatArray:
-        """Rewards of the rollouts, [..., N], from their state-action codes [..., T, N]."""
+    def rewards(self, prompts: IntArray, actions: IntArray, drawn: Drawn) -> FloatArray:
+        """Rewards of the rollouts, [N, ...], trajectories last.
+
+        Args:
+            prompts: Their prompts; broadcasts with [N, ...].
+            actions: Their actions, [T, N, ...].
+            drawn: What the step's random numbers select.
+        """
 
     @abstractmethod
     def score_gram(self, theta: FloatArray, joint: FloatArray, scores: FloatArray) -> FloatArray:
@@ -208,9 +213,10 @@ class PolicyModel(ABC):
         Raises:
             GACError: theta and the draw have different numbers of seeds.
         """
-        logits = self.logits(self._at(theta, draw))
-        rollouts = sample_rollouts(self, softmax(logits), draw)
-        return observation(self, log_softmax(logits), rollouts, draw)
+        logits = by_column(self.logits(self._at(theta, draw)))
+        drawn = Drawn(self, *draw)
+        rollouts = sample_rollouts(softmax(logits), drawn)
+        return observation(log_softmax(logits), rollouts, drawn)
 
     def sample(self, theta: ArrayLike, step: int, draw: PolicyDraw) -> Sample:
         """Both sampled batch gradients at theta [..., n, d], and what controllers may read.
@@ -219,16 +225,18 @@ class PolicyModel(ABC):
             GACError: theta and the draw have different numbers of seeds.
         """
         array = self._at(theta, draw)
-        logits = self.logits(array)
-        p = softmax(slow_axes(logits, 1))
-        rollouts = sample_rollouts(self, p, draw)
-        table_s = score_table(draw.expert_uses * (-1.0 / self.experts), p)
+        lead, drawn = array.shape[:-1], Drawn(self, *draw)
+        logits = by_column(self.logits(array))
+        p = softmax(logits)
+        rollouts = sample_rollouts(p, drawn)
         share = -1.0 / (self.groups * self.group_size)
-        weights = table_weights(rollouts.codes, share * rollouts.advantages, self.shape)
-        readings = PolicyReadings(self, logits, rollouts, draw)
+        weights_r = table_weights(rollouts.places, share * rollouts.advantages, self.shape, lead)
+        weights_s = drawn.expert_uses
+        weights_s *= -1.0 / self.experts
+        readings = PolicyReadings(logits, rollouts, drawn)
         return Sample(
-            grad_s=self.pullback(array, table_s),
-            grad_r=self.pullback(array, score_table(weights, p)),
+            grad_s=self.pullback(array, _score_by_row(np.broadcast_to(weights_s, p.shape), p)),
+            grad_r=self.pullback(array, _score_by_row(weights_r, p)),
             signals=Signals(),
             statistics=readings.proxies,
             on_demand=readings.signals,
@@ -245,14 +253,15 @@ class PolicyModel(ABC):
             [..., B, d] and [..., N, d].
         """
         array = self._at(theta, draw)
-        rollouts = sample_rollouts(self, softmax(self.logits(array)), draw)
-        scores = self.scores(array)
-        table = scores.reshape(*array.shape[:-1], -1, self.dimension)
-        codes_s = np.broadcast_to(
-            draw.expert_codes, (*array.shape[:-1], *draw.expert_codes.shape[1:])
+        lead, drawn = array.shape[:-1], Drawn(self, *draw)
+        rollouts = sample_rollouts(softmax(by_column(self.logits(array))), drawn)
+        table = self.scores(array).reshape(*lead, -1, self.dimension)
+        codes_s, codes_r = (
+            rows(codes_of(pairs, self.shape), 2) for pairs in (drawn.expert_pairs, rollouts.pairs)
         )
-        x_s, x_r = sequence_scores(table, codes_s), sequence_scores(table, rollouts.codes)
-        return -x_s, -rollouts.advantages[..., None] * x_r
+        x_s = sequence_scores(table, np.broadcast_to(codes_s, (*lead, *codes_s.shape[-2:])))
+        advantages = rows(rollouts.advantages, 1)
+        return -x_s, -advantages[..., None] * sequence_scores(table, codes_r)
 
     def truth(self, theta: ArrayLike, step: int, draw: Any = None) -> Truth:
         """Exact gradients, noise, disagreement, kappa and bias at theta [..., d]."""
@@ -265,7 +274,7 @@ class PolicyModel(ABC):
         expected NLL of a demonstration; `kl` is :math:`KL(\pi \| \pi_{ref})` and `entropy` the
         policy's, both over whole sequences and divided by the horizon.
         """
-        logp = log_softmax(slow_axes(self.logits(point(self, theta)), 3))
+        logp = log_softmax(by_column(self.logits(point(self, theta))))
         p = np.exp(logp)
         law = self.sequence_law(p)
         fixed = constants(self)
@@ -287,5 +296,10 @@ class PolicyModel(ABC):
 
     def _at(self, theta: ArrayLike, draw: PolicyDraw) -> FloatArray:
         array = point(self, theta)
-        draw_matches(self, array, len(draw.prompts_r))
+        draw_matches(self, array, len(draw.numbers))
         return array
+
+
+def _score_by_row(joint: FloatArray, p: FloatArray) -> FloatArray:
+    """:func:`score_table` of tables [..., X, S, V] that lie by column, in NumPy's own order."""
+    return by_row(np.subtract, joint, row_sum(joint)[..., None] * p)

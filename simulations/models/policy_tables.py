@@ -1,4 +1,4 @@
-"""Tables of states and actions: their layout, their constants, sums over the pairs in use.
+"""Tables of states and actions: their layout and their constants.
 
 A prompt's states are position 0, and then for each later position the previous token:
 state ``1 + (t - 1) V + previous``. A state-action pair of prompt x has the code
@@ -10,16 +10,15 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from gac_ref._checks import frozen
-from gac_ref._typing import FloatArray, IntArray
+from gac_ref._typing import FloatArray
+from simulations.models.layout import flat
 from simulations.models.softmax import cumulative, log_softmax
 
 if TYPE_CHECKING:
     from simulations.models.policy import PolicyModel
 
-__all__ = ["Constants", "SequenceLaw", "Shape", "constants", "table_weights"]
+__all__ = ["Constants", "SequenceLaw", "Shape", "constants"]
 
 
 class Shape(NamedTuple):
@@ -79,6 +78,7 @@ class SequenceLaw(NamedTuple):
         visits: Expected visits of each state, [..., X, S]; they sum to the horizon over S.
 
     Examples:
+        >>> import numpy as np
         >>> SequenceLaw(np.array([[0.5, 0.5]]), np.ones((1, 1))).visits.tolist()
         [[1.0]]
     """
@@ -123,29 +123,5 @@ def constants(model: PolicyModel) -> Constants:
         reference_logp=frozen(log_softmax(model.logits(model.reference()))),
         expert=frozen(expert),
         expert_joint=frozen(visits[..., None] * expert),
-        expert_edges=frozen(cumulative(expert)),
+        expert_edges=frozen(flat(cumulative(expert))),
     )
-
-
-def table_weights(codes: IntArray, weights: FloatArray, shape: Shape) -> FloatArray:
-    """Sum of the sequences' weights over each pair that they use, [..., X, S, V].
-
-    Args:
-        codes: State-action codes, [..., T, N].
-        weights: One a sequence, [..., N].
-        shape: The table's extents.
-
-    Examples:
-        >>> shape = Shape.of(prompts=1, horizon=1, actions=3)
-        >>> table_weights(np.array([[[0, 2, 2]]]), np.array([[1.0, 0.5, 0.5]]), shape).tolist()
-        [[[[1.0, 0.0, 1.0]]]]
-    """
-    lead = codes.shape[:-2]
-    size = shape.prompts * shape.states * shape.actions
-    rows = np.arange(codes[..., 0, 0].size, dtype=np.int64).reshape(*lead, 1, 1)
-    spread = np.broadcast_to(weights[..., None, :], codes.shape)
-    # bincount adds in order, and a trajectory's bins are its own: the grouping cannot matter.
-    table = np.bincount(
-        (codes + rows * size).ravel(), weights=spread.ravel(), minlength=rows.size * size
-    )
-    return np.asarray(table, dtype=np.float64).reshape(*lead, *shape.table)

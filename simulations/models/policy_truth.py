@@ -8,8 +8,9 @@ import numpy as np
 
 from gac_ref._typing import FloatArray
 from simulations.models.groups import EXACT_BASELINE, group_moments
+from simulations.models.layout import by_column, by_row
 from simulations.models.policy_tables import constants
-from simulations.models.softmax import row_sum, score_table, slow_axes, softmax
+from simulations.models.softmax import row_sum, score_table, softmax
 from simulations.problem import Truth
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     """
     prompts = model.shape.prompts
     levels = np.asarray(model.levels)
-    p = softmax(slow_axes(model.logits(theta), 3))
+    p = softmax(by_column(model.logits(theta)))
     uses = model.level_uses(p)
     # Every sequence uses exactly one pair at position 0.
     chance = row_sum(uses[..., 0, :])
@@ -56,12 +57,16 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     )
     joint = np.concatenate((uses, of_expert), axis=-3)
     scores = score_table(joint, p[..., None, :, :])
-    gram = np.ascontiguousarray(model.score_gram(theta, joint, scores))
+    # The expert's products with the levels are read for kappa alone.
+    seen = slice(None if model.paired else -1)
+    gram = np.ascontiguousarray(
+        model.score_gram(theta, joint[..., seen, :, :], scores[..., seen, :, :])
+    )
     squares = np.ascontiguousarray(model.score_squares(theta, p, joint))
     group = group_moments(
         np.ascontiguousarray(chance),
         squares[..., :-1],
-        np.ascontiguousarray(gram[..., :-1, :-1]),
+        np.ascontiguousarray(gram[..., : len(levels), : len(levels)]),
         levels=model.levels,
         group_size=model.group_size,
         advantage=model.advantage,
@@ -69,14 +74,14 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
 
     def gradient(weights: FloatArray) -> FloatArray:
         """Minus the prompts' mean of the weighted scores; one weight a level, [..., X, L]."""
-        weights = slow_axes(weights, 2)
+        weights = by_column(weights, 2)
         table = weights[..., 0, None, None] * scores[..., 0, :, :]
         for level in range(1, len(levels)):
             table += weights[..., level, None, None] * scores[..., level, :, :]
         return pulled_back(table)
 
     def pulled_back(table: FloatArray) -> FloatArray:
-        return model.pullback(theta, np.ascontiguousarray(table / -prompts))
+        return model.pullback(theta, by_row(np.negative, table / prompts))
 
     g_s = pulled_back(scores[..., -1, :, :])
     g_r = gradient(np.broadcast_to(levels, chance.shape))

@@ -13,6 +13,7 @@ in O(T V^2 T L) operations a prompt, and not V^T.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,13 +21,14 @@ from typing import NamedTuple
 import numpy as np
 
 from gac_ref._checks import frozen
-from gac_ref._typing import BoolArray, FloatArray, IntArray
+from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
 from simulations.models._checks import choice, real, whole
+from simulations.models.layout import columns, tables
 from simulations.models.policy import PolicyModel
-from simulations.models.policy_sampling import PolicyDraw
+from simulations.models.policy_draw import Drawn
 from simulations.models.policy_tables import SequenceLaw, Shape
-from simulations.models.softmax import row_sum, slow_axes
+from simulations.models.softmax import row_sum
 
 __all__ = ["REWARDS", "SequenceTask"]
 
@@ -117,57 +119,76 @@ class SequenceTask(PolicyModel):
         """A policy that always plays the target earns 1."""
         return 1.0
 
-    def rewards(self, codes: IntArray, draw: PolicyDraw) -> FloatArray:
-        """The verifier: rewards [..., N] of the codes [..., T, N]."""
-        matches = _task(self).hits.reshape(-1).take(codes).sum(axis=-2)
-        return np.asarray(np.asarray(self.levels)[self.level_of_count()].take(matches))
+    def rewards(self, prompts: IntArray, actions: IntArray, drawn: Drawn) -> FloatArray:
+        """The verifier: rewards [N, ...] of the actions [T, N, ...]."""
+        task = _task(self)
+        matches = np.zeros(actions.shape[1:], dtype=np.min_scalar_type(self.horizon))
+        for action, target in zip(actions, task.targets.T.astype(actions.dtype), strict=True):
+            matches += action == target.take(prompts)
+        return np.asarray(task.reward.take(matches))
 
     def sequence_law(self, p: FloatArray) -> SequenceLaw:
         """Forward over positions, previous tokens and counts of matches."""
-        history = self._forward(p)
-        visits = np.concatenate([row_sum(before) for before in history[:-1]], axis=-1)
-        ends = row_sum(np.swapaxes(history[-1], -1, -2))
-        at_level = np.eye(len(self.levels))[:, self.level_of_count()]
-        return SequenceLaw(row_sum(ends[..., None, :] * at_level), visits)
+        history = self._forward(columns(p))
+        visits = [row_sum(np.moveaxis(before, 2, -1)) for before in history[:-1]]
+        ends, at_level = row_sum(np.moveaxis(history[-1], 1, -1)), self._at_level(p.ndim - 3)
+        chance = _sum_of_products((ends[:, None, c], at_level[:, c]) for c in range(ends.shape[1]))
+        return SequenceLaw(_last(chance), _last(np.concatenate(visits, axis=1)))
 
     def level_uses(self, p: FloatArray) -> FloatArray:
         """Forward, then backward from the reward levels, [..., X, L, S, V]."""
-        hit, history = _task(self).hit, self._forward(p)
-        at_level = np.eye(len(self.levels))[:, self.level_of_count()]
-        blocks = []
-        # [..., X, L, V or 1, count]: by the token at t and the count that it leads to.
-        shape = (*p.shape[:-2], *at_level[:, None].shape)
-        after = slow_axes(np.broadcast_to(at_level[:, None], shape), 4)
+        table, each, levels = columns(p), np.arange(self.prompts), len(self.levels)
+        history = self._forward(table)
+        uses = np.empty((*table.shape[:2], levels, *table.shape[2:]))
+        # [V, X, L, count, ...]: by the token at t and the count that it leads to.
+        at_level = self._at_level(p.ndim - 3)
+        after = np.broadcast_to(at_level, (*table.shape[:2], *at_level.shape))
         for t in reversed(range(self.horizon)):
-            follow = np.where(hit[t][:, None], after[..., 1:], after[..., :-1])
-            here = p[..., None, self.shape.block(t), :]
-            before = history[t][..., None, :, :]
-            ahead = _products(np.swapaxes(before, -1, -2), np.swapaxes(follow, -1, -2))
-            blocks.append(here * ahead)
-            after = _products(np.swapaxes(here, -1, -2), follow)
-        return np.concatenate(blocks[::-1], axis=-2)
+            block, before, target = self.shape.block(t), history[t], self.targets()[:, t]
+            here = table[:, :, block]
+            follow = np.array(after[:, :, :, :-1])
+            follow[target, each] = after[target, each, :, 1:]
+            ahead = _sum_of_products(
+                (follow[:, :, :, None, c], before[:, None, :, c]) for c in range(t + 1)
+            )
+            np.multiply(here[:, :, None], ahead, out=uses[:, :, :, block])
+            behind = _sum_of_products(
+                (here[v, :, :, None, None], follow[v, :, None]) for v in range(self.vocabulary)
+            )
+            after = behind.swapaxes(0, 1)
+        return tables(uses, 4)
 
     def _forward(self, p: FloatArray) -> list[FloatArray]:
-        """Chances of previous token and count before each position t, [..., X, 1 or V, t + 1].
+        """Chances of previous token and count before each position t, [X, 1 or V, t + 1, ...].
 
-        T + 1 of them; the last is after the last token.
+        T + 1 of them; the last is after the last token. Here p is [V, X, S, ...], as it lies.
         """
-        before = np.ones_like(p[..., :1, :1])
-        history = [before]
+        each = np.arange(self.prompts)
+        history = [np.ones((self.prompts, 1, 1, *p.shape[3:]))]
         for t in range(self.horizon):
-            reached = _products(p[..., self.shape.block(t), :], before)
-            before = _count(reached, _task(self).hit[t])
-            history.append(before)
+            here, before, target = p[:, :, self.shape.block(t)], history[t], self.targets()[:, t]
+            reached = _sum_of_products(
+                (here[:, :, u, None], before[:, u]) for u in range(before.shape[1])
+            )
+            after = np.zeros((*reached.shape[:2], t + 2, *p.shape[3:]))
+            after[:, :, :-1] = reached
+            after[target, each, 0] = 0.0  # a hit moves the count one up
+            after[target, each, 1:] = reached[target, each]
+            history.append(after.swapaxes(0, 1))
         return history
+
+    def _at_level(self, trailing: int) -> FloatArray:
+        """Whether a count of matches ends at a level, [L, T + 1, 1, ...], 0 or 1."""
+        at_level = np.eye(len(self.levels))[:, self.level_of_count()]
+        return at_level.reshape(*at_level.shape, *(1,) * trailing)
 
 
 class _Task(NamedTuple):
-    """Targets [X, T], whether a code hits the target [X, S, V], the same by position, expert."""
+    """Arrays that follow from a task's fields."""
 
-    targets: IntArray
-    hits: IntArray
-    hit: tuple[BoolArray, ...]  # [X, V, 1], one a position
-    expert: FloatArray
+    targets: IntArray  # [X, T]
+    expert: FloatArray  # its chances, [X, S, V]
+    reward: FloatArray  # of each number of matches, [T + 1]
 
 
 @lru_cache(maxsize=64)
@@ -179,32 +200,31 @@ def _task(task: SequenceTask) -> _Task:
     intended[: task.expert_mistakes, -1] += 1
     intended %= task.vocabulary
     tokens = np.arange(task.vocabulary)
-    hits = np.empty((task.prompts, shape.states, task.vocabulary), dtype=np.int64)
-    expert = np.empty(hits.shape)
+    expert = np.empty(shape.table)
     other = (1.0 - task.expert_accuracy) / (task.vocabulary - 1)
     for t in range(task.horizon):
         block = shape.block(t)
-        hits[:, block] = (tokens == targets[:, t, None])[:, None, :]
         is_intended = tokens == intended[:, t, None]
         expert[:, block] = np.where(is_intended, task.expert_accuracy, other)[:, None, :]
-    hit = tuple(frozen((tokens == targets[:, t, None])[:, :, None]) for t in range(task.horizon))
-    return _Task(frozen(targets), frozen(hits), hit, frozen(expert))
+    reward = np.asarray(task.levels)[task.level_of_count()]
+    return _Task(frozen(targets), frozen(expert), frozen(reward))
 
 
-def _products(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Sums over k of a[..., k, i] b[..., k, j], [..., i, j].
+def _sum_of_products(pairs: Iterable[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """Sum of a * b over pairs of arrays that broadcast, one after the other.
 
     Term by term for all trajectories at once: `matmul` would call the matrix library for each of
     these tiny products.
     """
-    total = a[..., 0, :, None] * b[..., 0, None, :]
-    for k in range(1, a.shape[-2]):
-        total += a[..., k, :, None] * b[..., k, None, :]
+    (a, b), *rest = pairs
+    total = a * b
+    term = np.empty_like(total)
+    for a, b in rest:
+        np.multiply(a, b, out=term)
+        total += term
     return total
 
 
-def _count(chance: FloatArray, hit: BoolArray) -> FloatArray:
-    """Move the chances [..., X, V, t + 1] of tokens that hit one count up, [..., X, V, t + 2]."""
-    none = np.zeros_like(chance[..., :1])
-    up, same = np.concatenate((none, chance), axis=-1), np.concatenate((chance, none), axis=-1)
-    return np.where(hit, up, same)
+def _last(values: FloatArray) -> FloatArray:
+    """A view with the first two axes last."""
+    return np.moveaxis(values, (0, 1), (-2, -1))

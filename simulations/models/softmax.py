@@ -2,8 +2,7 @@ r"""Softmax in logs, and sampling from it by inverse CDF: what every policy here
 
 All functions act on the last axis and broadcast over the others. Sums are elementwise additions in
 a fixed order, so the bits of one row depend neither on how many rows there are nor on how the array
-lies in memory. Speed does: an inner loop over a short last axis costs several times its
-arithmetic, and :func:`slow_axes` lays the rows out so that there is none.
+lies in memory. Speed does: see :mod:`simulations.models.layout`.
 """
 
 from __future__ import annotations
@@ -25,24 +24,10 @@ __all__ = [
     "row_min",
     "row_sum",
     "score_table",
-    "slow_axes",
+    "select",
     "softmax",
     "tree_sum",
 ]
-
-
-def slow_axes(table: FloatArray, count: int) -> FloatArray:
-    """A copy whose last `count` axes are the slowest in memory; shape and values are the same.
-
-    Elementwise results keep this layout.
-
-    Examples:
-        >>> slow_axes(np.zeros((5, 3, 2)), 1).strides
-        (24, 8, 120)
-    """
-    last = tuple(range(-count, 0))
-    first = tuple(range(count))
-    return np.moveaxis(np.array(np.moveaxis(table, last, first), order="C"), first, last)
 
 
 def row_sum(values: FloatArray) -> FloatArray:
@@ -68,14 +53,16 @@ def tree_sum(values: FloatArray) -> FloatArray:
         >>> tree_sum(np.arange(12.0).reshape(2, 6)).tolist()
         [15.0, 51.0]
     """
-    width = values.shape[-1]
-    while width > 1:
-        half = width // 2
-        folded = values[..., :half] + values[..., half : 2 * half]
-        if width % 2:
-            folded[..., 0] += values[..., -1]
-        values, width = folded, half
-    return values[..., 0]
+    total = values
+    while total.shape[-1] > 1:
+        half, odd = divmod(total.shape[-1], 2)
+        # The first fold makes the array that the others are done in.
+        out = None if total is values else total[..., :half]
+        folded = np.add(total[..., :half], total[..., half : 2 * half], out=out)
+        if odd:
+            folded[..., 0] += total[..., -1]
+        total = folded
+    return total[..., 0]
 
 
 def row_max(values: FloatArray) -> FloatArray:
@@ -200,11 +187,7 @@ def score_table(joint: FloatArray, p: FloatArray) -> FloatArray:
         >>> score_table(np.array([1.0, 0.0]), np.array([0.25, 0.75])).tolist()
         [0.75, -0.75]
     """
-    total = row_sum(joint)
-    out = np.empty_like(joint, shape=np.broadcast_shapes(joint.shape, p.shape))
-    for v in range(out.shape[-1]):  # by column: a broadcast over a short last axis costs twice
-        np.subtract(joint[..., v], total * p[..., v], out=out[..., v])
-    return out
+    return joint - row_sum(joint)[..., None] * p
 
 
 def inverse_cdf(p: FloatArray, uniform: FloatArray) -> IntArray:
@@ -228,18 +211,17 @@ def inverse_cdf(p: FloatArray, uniform: FloatArray) -> IntArray:
 
 
 def cumulative(p: FloatArray) -> FloatArray:
-    """The running sums of each row, [rows, V]; rows are the leading axes.
+    """The running sums of each row, [..., V], in the layout of p.
 
-    The last entry of a row is p itself: nothing reads it, see :func:`choose`.
+    The last entry of a row is p itself: nothing reads it, see :func:`select`.
 
     Examples:
         >>> cumulative(np.array([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]])).tolist()
         [[0.5, 0.75, 0.25], [0.0, 0.5, 0.5]]
     """
-    width = p.shape[-1]
-    edges = np.array(p.reshape(-1, width), order="C")
-    for v in range(1, width - 1):
-        edges[:, v] += edges[:, v - 1]
+    edges = p.copy(order="K")
+    for v in range(1, p.shape[-1] - 1):
+        edges[..., v] += edges[..., v - 1]
     return edges
 
 
@@ -247,8 +229,8 @@ def choose(edges: FloatArray, rows: IntArray, uniform: FloatArray) -> IntArray:
     """As :func:`inverse_cdf`, with each number's row given by its index.
 
     Args:
-        edges: What `cumulative` gave, [rows, V], V >= 2.
-        rows: Index of the row, [N...].
+        edges: What `cumulative` gave, [..., V], V >= 2.
+        rows: Index of the row among all leading axes, [N...].
         uniform: In [0, 1); broadcasts with `rows`.
 
     Returns:
@@ -259,14 +241,36 @@ def choose(edges: FloatArray, rows: IntArray, uniform: FloatArray) -> IntArray:
         >>> choose(edges, np.array([1, 0, 1]), np.array([0.2, 0.2, 0.05])).tolist()
         [1, 0, 0]
     """
-    flat, left = edges.reshape(-1), edges.shape[-1]
-    first = rows * left
-    place = first
+    columns = edges.reshape(-1, edges.shape[-1]).T
+    return select(columns.ravel(), rows, uniform, edges.shape[-1])
+
+
+def select(edges: FloatArray, first: IntArray, uniform: FloatArray, outcomes: int) -> IntArray:
+    """As :func:`choose`, from sums that lie column by column.
+
+    Args:
+        edges: What `cumulative` gave, all first entries of the rows, then all second ones, ...
+        first: Index of the row, [N...].
+        uniform: In [0, 1); broadcasts with `first`.
+        outcomes: V >= 2, the number of columns.
+
+    Returns:
+        Outcomes, of the broadcast shape.
+
+    Examples:
+        >>> two_rows = np.array([[0.5, 0.1], [0.5, 0.9]])
+        >>> select(two_rows.ravel(), np.array([1, 0, 1]), np.array([0.2, 0.2, 0.05]), 2).tolist()
+        [1, 0, 0]
+    """
+    column = len(edges) // outcomes
+    half = outcomes // 2
+    found = half * (uniform >= edges[(half - 1) * column :].take(first))
+    left = outcomes - half
     # Bisection of all numbers at once. The larger half may overlap the smaller by one entry: the
     # sums ascend, so that a comparison too many changes nothing.
     while left > 1:
         half = left // 2
-        reached = uniform >= flat.take(place + (half - 1))
-        place = place + (reached if half == 1 else half * reached)
+        reached = uniform >= edges[(half - 1) * column :].take(first + found * column)
+        found += reached if half == 1 else half * reached
         left -= half
-    return np.asarray(place - first)
+    return np.asarray(found)

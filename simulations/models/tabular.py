@@ -53,16 +53,19 @@ class TabularPolicy(PolicyModel):
 
     def score_gram(self, theta: FloatArray, joint: FloatArray, scores: FloatArray) -> FloatArray:
         """Products of the tables: the parameters are the logits, [..., X, R, R]."""
-        flat = scores.reshape(*scores.shape[:-2], -1)
-        count = flat.shape[-2]
-        gram = np.empty((*flat.shape[:-1], count))
+        count = scores.shape[-3]
+        gram = np.empty((*scores.shape[:-2], count))
         for a, b in itertools.combinations_with_replacement(range(count), 2):
-            product = tree_sum(flat[..., a, :] * flat[..., b, :])
+            product = _over_pairs(scores[..., a, :, :] * scores[..., b, :, :])
             gram[..., a, b] = gram[..., b, a] = product
         return gram
 
     def score_squares(self, theta: FloatArray, p: FloatArray, joint: FloatArray) -> FloatArray:
         """Expected uses times ``1 - 2 p + |p|^2``, [..., X, L + 1]."""
         size = 1.0 - 2.0 * p + row_sum(p * p)[..., None]
-        weighted = joint * size[..., None, :, :]
-        return tree_sum(weighted.reshape(*weighted.shape[:-2], -1))
+        return _over_pairs(joint * size[..., None, :, :])
+
+
+def _over_pairs(values: FloatArray) -> FloatArray:
+    """Sum over a prompt's states and actions, [..., S, V] to [...]."""
+    return tree_sum(row_sum(values))
