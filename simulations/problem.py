@@ -82,6 +82,9 @@ class Sample(NamedTuple):
         statistics: Gives the proxies; None where `signals` holds them, for every configuration.
         on_demand: Gives those of `signals`' fields, but the proxies, that are asked for by name;
             None where `signals` holds all that there is. To be called before theta moves.
+        phi_gradient: Gives the sampled gradient of the SFT loss whose tokens are weighted by a
+            detached phi(p) = p (1 - p), for controllers as `statistics` takes them; None where
+            there are no tokens. To be called before theta moves.
 
     Examples:
         >>> Sample(np.zeros(2), np.ones(2), Signals()).grad_r.tolist()
@@ -93,6 +96,7 @@ class Sample(NamedTuple):
     signals: Signals
     statistics: Statistics | None = None
     on_demand: Callable[[Collection[str]], Signals] | None = None
+    phi_gradient: Callable[[Sequence[int] | None], FloatArray] | None = None
 
 
 @runtime_checkable

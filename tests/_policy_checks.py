@@ -90,6 +90,24 @@ def check_batch_gradients(model: Any) -> None:
     assert np.abs(sample.grad_s).max() > 0.0
 
 
+def check_phi_gradient(model: Any) -> None:
+    """The derivative of the demonstrations' loss with tokens weighted by a constant p (1 - p)."""
+    theta = some_theta(model)
+    draw, points = model.draw(np.random.default_rng(5), 2, 0), stack(theta, 2)
+    sample, seen = model.sample(points, 0, draw), model.observe(points, draw)
+    of_theta = table_of(model)
+    p = np.exp(of_theta(model, theta).real.reshape(-1))
+    for i, found in enumerate(sample.phi_gradient(None)):
+        codes = seen.demonstrations[i]
+        weights = p[codes] * (1.0 - p[codes])
+
+        def loss(z: Any, codes: Any = codes, weights: Any = weights) -> Any:
+            flat = of_theta(model, z).reshape(len(z), -1)
+            return -(weights * flat[:, codes]).sum(axis=1).mean(axis=-1)
+
+        near(found, gradient(loss, theta))
+
+
 def check_per_sample_gradients(model: Any) -> None:
     points, rng = model.start(np.random.default_rng(3), 4), np.random.default_rng(2)
     points = points + rng.normal(size=points.shape)
@@ -213,6 +231,7 @@ def check_bits_do_not_depend_on_the_company(model: Any) -> None:
         return leaves(
             (
                 sample[:2],
+                sample.phi_gradient(None),
                 sample.on_demand(Signals._fields),
                 [sample.statistics(config) for config in CONFIGS],
                 tuple(model.truth(points, 0)),
@@ -266,6 +285,7 @@ ALL = (
     check_is_problem,
     check_truth_and_outcomes,
     check_batch_gradients,
+    check_phi_gradient,
     check_per_sample_gradients,
     check_agrees_with_package_losses,
     check_proxies_match_the_estimator,

@@ -12,7 +12,12 @@ from gac_ref import GACError
 from simulations.engine.controllers import build_controllers
 from simulations.engine.run import Chunk, Plan
 from simulations.engine.settings import RunSettings
+from simulations.engine.streams import BlockStreams
+from simulations.models.token_policy import TokenPolicy
 from simulations.registry import PROBLEMS, build_problem, describe_problem
+
+MOVE_TOL = 1e-13
+"""A few roundings of logits of order one."""
 
 TABLES: dict[str, dict[str, Any]] = {
     "gac": {},
@@ -22,6 +27,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "sasr": {"warmup_steps": 2},
     "mgda": {},
     "amft": {"kind": "fixed", "mu": 0.3},
+    "chord_phi": {"mu": 0.3},
 }
 
 
@@ -85,3 +91,22 @@ def test_an_impossible_problem_is_a_one_line_error(table: dict[str, Any], messag
     with pytest.raises(GACError, match=message) as caught:
         build_problem(table)
     assert "\n" not in str(caught.value)
+
+
+def test_chord_phi_moves_by_the_weighted_gradient_where_there_are_tokens() -> None:
+    """One step of the engine, against the move computed from the model's own sample."""
+    model = TokenPolicy()
+    tables = {"chord_phi": {"mu": 0.3}, "fixed": {"mu": 0.3}}
+    settings = RunSettings(horizon=1, seeds=64, learning_rate=0.5)
+    plan = Plan(problem=model, controllers=build_controllers(tables), settings=settings)
+    chunk = Chunk(plan, plan.blocks)
+    start = chunk.tiles[0].theta.copy()
+    draw = model.draw(BlockStreams(settings.seed, [0]).generators["draw"][0], 64, 0)
+    sample = model.sample(start, 0, draw)
+    chunk.advance(1)
+    assert sample.phi_gradient is not None
+    of_sft = {"chord_phi": sample.phi_gradient([0])[0], "fixed": sample.grad_s[1]}
+    for c, name in enumerate(tables):
+        moved = start[c] - 0.5 * (0.3 * of_sft[name] + 0.7 * sample.grad_r[c])
+        np.testing.assert_allclose(chunk.tiles[0].theta[c], moved, rtol=0.0, atol=MOVE_TOL)
+    assert np.abs(of_sft["chord_phi"] - of_sft["fixed"]).max() > 100 * MOVE_TOL

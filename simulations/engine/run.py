@@ -22,7 +22,7 @@ import numpy as np
 
 from gac_ref import Proxies, baselines
 from gac_ref._typing import AnyArray, BoolArray, FloatArray
-from gac_ref.baselines import SASR
+from gac_ref.baselines import SASR, CHORDPhi
 from gac_ref.errors import fail
 from simulations.engine.controllers import Controller
 from simulations.engine.curves import Curves
@@ -118,10 +118,11 @@ class Chunk:
         self.tiles: list[Tile] = []
         self._places: list[slice] = []  # of each tile on the axis of the seeds
         scratch = np.empty((2, count * min(width * BLOCK, n) * plan.problem.dimension))
+        phi = [c for c, each in enumerate(plan.controllers) if isinstance(each.rule, CHORDPhi)]
         for first in range(0, len(blocks), width):
             part, sizes = blocks[first : first + width], self.sizes[first : first + width]
             seeds = sum(sizes)
-            tile = Tile(plan.problem, plan.settings.seed, part, seeds, count, scratch)
+            tile = Tile(plan.problem, plan.settings.seed, part, seeds, count, scratch, phi)
             self.tiles.append(tile)
             self._places.append(slice(first * BLOCK, first * BLOCK + seeds))
         # A rule that reads nothing gives all seeds the same weight: one number is enough.

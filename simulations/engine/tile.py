@@ -41,6 +41,8 @@ class Tile:
         controllers: C.
         scratch: Two rows of at least C t d numbers, which tiles share: what a tile leaves there is
             used up before the next one is asked for anything.
+        phi_weighted: Places of the controllers whose SFT tokens are weighted by phi, where the
+            model has tokens.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class Tile:
         seeds: int,
         controllers: int,
         scratch: FloatArray,
+        phi_weighted: Sequence[int] = (),
     ) -> None:
         self.problem, self.seeds = problem, seeds
+        self._phi_weighted = list(phi_weighted)
         self._in_place = problem if isinstance(problem, InPlace) else None
         self.streams = BlockStreams(root, blocks)
         start = [problem.start(rng, BLOCK) for rng in self.streams.generators["start"]]
@@ -88,7 +92,10 @@ class Tile:
         self._draw_step(step)
         if self._in_place is not None:
             return self._in_place.sample(self.theta, step, self._draw, out)
-        return self.problem.sample(self.theta, step, self._draw)
+        sample = self.problem.sample(self.theta, step, self._draw)
+        if self._phi_weighted and sample.phi_gradient is not None:
+            sample.grad_s[self._phi_weighted] = sample.phi_gradient(self._phi_weighted)
+        return sample
 
     def _draw_step(self, step: int) -> None:
         rngs = self.streams.generators["draw"]

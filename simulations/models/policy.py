@@ -24,6 +24,7 @@ makes a bias, which is reported exactly as `bias_r`: the mean of G_r is ``g_r + 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -234,12 +235,20 @@ class PolicyModel(ABC):
         weights_s = drawn.expert_uses
         weights_s *= -1.0 / self.experts
         readings = PolicyReadings(logits, rollouts, drawn)
+
+        def phi_gradient(controllers: Sequence[int] | None) -> FloatArray:
+            places = slice(None) if controllers is None else list(controllers)
+            here = by_column(p[places])
+            weighted = weights_s * (here * (1.0 - here))
+            return self.pullback(array[places], _score_by_row(weighted, here))
+
         return Sample(
             grad_s=self.pullback(array, _score_by_row(np.broadcast_to(weights_s, p.shape), p)),
             grad_r=self.pullback(array, _score_by_row(weights_r, p)),
             signals=Signals(),
             statistics=readings.proxies,
             on_demand=readings.signals,
+            phi_gradient=phi_gradient,
         )
 
     def sample_gradients(self, theta: ArrayLike, draw: PolicyDraw) -> tuple[FloatArray, FloatArray]:

@@ -34,7 +34,7 @@ __all__ = [
     "compute_cell",
 ]
 
-SCHEMA = "gac-simulation-cell/1"
+SCHEMA = "gac-simulation-cell/2"
 """Raised whenever the same configuration would give other numbers."""
 
 TARGET_ELEMENTS = 262_144
