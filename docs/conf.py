@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -11,12 +10,6 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
 import gac_ref  # noqa: E402
-
-if importlib.util.find_spec("jupyter_client"):
-    from jupyter_client.connect import ConnectionFileMixin
-
-    # Kernels talk through files that only their user can read, not through the machine's ports.
-    ConnectionFileMixin.transport.default_value = "ipc"
 
 project = "gac-ref"
 author = "The gac-ref authors"
