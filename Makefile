@@ -26,7 +26,7 @@ run: $(VENV)/.run
 	@$(BIN)/python -m gac_ref replay $(TRACE) --variant recorded --compare --plot out/replay.png
 
 test: $(VENV)/.dev lint
-	@$(BIN)/python -m pytest -n 2 -q
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -rs
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

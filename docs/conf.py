@@ -9,6 +9,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
+from notebook_runs import outputs_folder  # noqa: E402
+
 import gac_ref  # noqa: E402
 
 project = "gac-ref"
@@ -25,6 +27,7 @@ extensions = [
     "katex_server",
     "aligned_math",
     "generated",
+    "notebook_runs",
     "public_names",
     "site_assets",
 ]
@@ -43,7 +46,7 @@ nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = os.environ.get("GAC_DOCS_NOTEBOOKS", "cache")  # or "off", "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
-nb_execution_cache_path = str(HERE.parent / "out" / "notebook-cache")
+nb_execution_cache_path = str(outputs_folder(HERE.parent))
 nb_execution_excludepatterns: list[str] = []
 smartquotes_action = "D"  # dashes, as in the lists of parameters; quotes stay as typed
 suppress_warnings = [
