@@ -132,7 +132,8 @@ def test_a_broken_link_of_a_page_is_found(tmp_path: Path) -> None:
     (tmp_path / "folder" / "index.html").write_text('<p id="place"><a href="../a.html#b">up</a>')
     (tmp_path / "a.html").write_text(
         '<i id="b"></i><a href="folder/"></a><a href="folder/index.html#place"></a>'
-        '<a href="#b"></a><a href="gone.html"></a><a href="folder/#no"></a><a href="#c"></a><a href="../x"></a>'
+        '<a href="#b"></a><a href="gone.html"></a><a href="folder/#no"></a>'
+        '<a href="#c"></a><a href="../x"></a>'
         '<a href="https://elsewhere.example/d"></a><link rel="next" href="none.html">'
     )
     assert broken_links(tmp_path) == [
