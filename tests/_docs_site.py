@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from _once import once
 
 DOCS = Path(__file__).parents[1] / "docs"
 REQUIRED = ("sphinx", "myst_nb", "pydata_sphinx_theme", "sphinxcontrib.katex")
@@ -42,14 +42,9 @@ def built_site(factory: pytest.TempPathFactory) -> Path:
         pytest.importorskip(module)
     if "GAC_DOCS_SITE" in os.environ:
         return Path(os.environ["GAC_DOCS_SITE"]).resolve()
-    base = factory.getbasetemp()
-    # Each process of a distributed run has a folder of its own in a common one.
-    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "docs-site"
-    out.mkdir(exist_ok=True)
-    with (out / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (out / "done").exists():
-            done = build(DOCS, out)
-            assert done.returncode == 0, done.stderr[-4000:]
-            (out / "done").touch()
-    return out / "site"
+    return once(factory, "docs-site", make) / "site"
+
+
+def make(folder: Path) -> None:
+    done = build(DOCS, folder)
+    assert done.returncode == 0, done.stderr[-4000:]

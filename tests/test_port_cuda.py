@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _cuda import built
 
 from gac_ref import Batch, GACConfig, GACError
 from gac_ref.conformance.adapters import open_port
@@ -39,16 +41,7 @@ Compiled = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    folder = tmp_path_factory.mktemp("cuda")
-
-    def made(kind: str) -> Path:
-        compiler = builder.command(kind, folder)[0]
-        if shutil.which(compiler) is None:
-            pytest.skip(f"there is no {compiler}")
-        target = folder / builder.KINDS[kind]
-        return target if target.exists() else builder.build(kind, folder)
-
-    return made
+    return functools.partial(built, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
