@@ -27,9 +27,9 @@ extensions = [
     "katex_server",
     "aligned_math",
     "generated",
-    "notebook_runs",
     "public_names",
     "site_assets",
+    "notebook_runs",
 ]
 root_doc = "index"
 exclude_patterns = ["conf.py", "_ext/**", "_static/**", "**/.ipynb_checkpoints", "**/_*.py"]
