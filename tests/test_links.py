@@ -51,6 +51,8 @@ def dead(path: Path, text: str) -> list[str]:
     for link in filter(is_within, links(text)):
         parts = urlsplit(link)
         there = path.parent / unquote(parts.path) if parts.path else path
+        if path.is_relative_to(ROOT / "docs") and there.with_name(f"{there.name}.py").exists():
+            there = there.with_name(f"{there.name}.py")  # a page's name: the notebook that it shows
         known = there.exists()
         if known and parts.fragment:
             known = parts.fragment in places(text if there == path else prose(there))
