@@ -25,7 +25,7 @@ run: $(VENV)/.figures
 	@$(BIN)/python -m overview $(TRACE)
 
 test: $(VENV)/.dev lint
-	@$(BIN)/python -m pytest -n 2 -q
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -rs
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

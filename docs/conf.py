@@ -9,6 +9,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
+from notebook_runs import outputs_folder  # noqa: E402
+
 import gac_ref  # noqa: E402
 
 project = "gac-ref"
@@ -29,6 +31,7 @@ extensions = [
     "plain_constants",
     "public_names",
     "site_assets",
+    "notebook_runs",
 ]
 root_doc = "index"
 exclude_patterns = ["conf.py", "_ext/**", "_static/**", "**/.ipynb_checkpoints", "**/_*.py"]
@@ -46,7 +49,7 @@ nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = os.environ.get("GAC_DOCS_NOTEBOOKS", "cache")  # or "off", "force"
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
-nb_execution_cache_path = str(HERE.parent / "out" / "notebook-cache")
+nb_execution_cache_path = str(outputs_folder(HERE.parent))
 nb_execution_excludepatterns: list[str] = []
 nb_merge_streams = True  # what a cell prints is one block, however the kernel sent it
 smartquotes_action = "D"  # dashes, as in the lists of parameters; quotes stay as typed

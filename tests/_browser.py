@@ -31,6 +31,8 @@ _FLAGS = (
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
     "--remote-debugging-pipe",
 )
 

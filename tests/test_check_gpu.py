@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _cuda import built
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -24,16 +24,14 @@ from gpu_checks import FAILED, NOT_RUN, PASSED, Part, Subject  # noqa: E402
 from gpu_plan import CPU, GPU, RUNS, Model  # noqa: E402
 
 from gac_ref.ports.cuda.binding import Library  # noqa: E402
-from gac_ref.ports.cuda.build import KINDS, build  # noqa: E402
+from gac_ref.ports.cuda.build import KINDS  # noqa: E402
 
 REPORTS = ROOT / "docs" / "reports"
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("g++") is None:
-        pytest.skip("there is no g++")
-    return build("host", tmp_path_factory.mktemp("cuda"))
+    return built(tmp_path_factory, "host")
 
 
 def test_off_a_gpu_the_command_says_in_one_line_what_it_needs() -> None:
@@ -229,9 +227,10 @@ def test_without_the_sanitizer_or_a_compiler_that_part_is_not_run(
 
 
 @pytest.mark.slow
-def test_the_sanitized_build_is_clean_in_the_rehearsal(tmp_path: Path) -> None:
-    if shutil.which("g++") is None:
-        pytest.skip("there is no g++")
+def test_the_sanitized_build_is_clean_in_the_rehearsal(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_checks, "build", lambda kind, _: built(tmp_path_factory, kind))
     part = gpu_checks.sanitized(CPU, tmp_path)
     assert part.outcome == PASSED, part.lines
 

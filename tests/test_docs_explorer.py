@@ -258,6 +258,27 @@ def test_search_finds_a_name_without_a_server_of_its_own(
     page.requested[:] = [url for url in page.requested if not url.startswith(site.as_uri())]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index.html",
+        "tutorial/notebooks/3_guards.html",
+        "explanation/derivation.html",
+        "reference/risk.html",
+        "genindex.html",
+    ],
+)
+def test_a_page_of_every_kind_shows_itself_without_a_complaint(
+    page: Browser, address: str, name: str
+) -> None:
+    """And without a request elsewhere, as after every test here."""
+    page.open(f"{address}/{name}")
+    assert page.evaluate("document.querySelector('h1').textContent.length") > 3
+    broken = "[...document.images].filter((i) => !(i.complete && i.naturalWidth)).length"
+    assert page.evaluate(broken) == 0
+    assert any(url.endswith(name) for url in page.requested)
+
+
 def test_a_page_opened_from_a_file_says_what_it_needs(page: Browser, site: Path) -> None:
     page.open(f"{site.as_uri()}/explorer.html")
     assert "http.server" in text(page, "wait")

@@ -13,12 +13,11 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from _notebooks import NOTEBOOKS, cells
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 
 LIMIT = 120.0
 """Seconds of processor time: what a reader is promised. None needs a tenth of it, but the last one
@@ -43,23 +42,6 @@ for number in plt.get_fignums():
     assert any(ax.get_xlabel() for ax in figure.axes), f"figure {number} has no label on x"
 assert plt.get_fignums(), "no figure"
 """
-
-
-class Cell(NamedTuple):
-    """A cell of a notebook in the percent format: "code" or "markdown", and its text."""
-
-    kind: str
-    text: str
-
-
-def cells(source: str) -> list[Cell]:
-    parts = re.split(r"^# %%( \[markdown\])?\n", source, flags=re.MULTILINE)[1:]
-    found = []
-    for mark, text in zip(parts[::2], parts[1::2], strict=True):
-        if mark:
-            text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in text.splitlines())
-        found.append(Cell("markdown" if mark else "code", text.strip()))
-    return found
 
 
 def run(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:

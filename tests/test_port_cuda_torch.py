@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from _cuda import built
 
 from gac_ref import GACConfig
 from gac_ref.conformance.adapters.c_library import c_config
-from gac_ref.ports.cuda import build as builder
 from gac_ref.ports.cuda.binding import ROW, BadCall, CBatch, Library, tensor
 from gac_ref.ports.cuda.memory import DeviceArray
 
@@ -23,9 +22,7 @@ MAX_SORTED = 2**20
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    if shutil.which("g++") is None:
-        pytest.skip("there is no g++")
-    return Library(builder.build("host", tmp_path_factory.mktemp("cuda")))
+    return Library(built(tmp_path_factory, "host"))
 
 
 def batch(rows: int = B, width: int = T, dtype: Any = torch.float32) -> dict[str, Any]:

@@ -365,23 +365,29 @@ SMALL = (
 )
 
 
-def record_small(out: Path, *arguments: str) -> TraceReader:
-    """Record six steps in another process, so that torch's global settings stay there."""
-    command = [sys.executable, "-m", "simulations.recording", "--out", str(out)]
-    subprocess.run([*command, *SMALL, *arguments], cwd=ROOT, check=True, capture_output=True)
-    return TraceReader(out)
-
-
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> TraceReader:
-    """Six steps of a tiny model, with true values at steps 0 and 3."""
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[TraceReader, TraceReader]:
+    """Six steps of a tiny model, with true values at steps 0 and 3, and the same without.
+
+    One after the other in another process, so that torch's global settings stay there, and what
+    the first leaves behind meets the second.
+    """
     pytest.importorskip("torch")
     pytest.importorskip("trl")
-    return record_small(tmp_path_factory.mktemp("small") / "trace", "--oracle-every", "3")
+    folder = tmp_path_factory.mktemp("small")
+    every = {"with": "3", "without": "0"}
+    command = ["from simulations.recording.__main__ import main"]
+    for name, steps in every.items():
+        arguments = ["--out", str(folder / name), *SMALL, "--oracle-every", steps]
+        command.append(f"assert main({arguments}) == 0")
+    program = [sys.executable, "-c", "\n".join(command)]
+    subprocess.run(program, cwd=ROOT, check=True, capture_output=True)
+    return TraceReader(folder / "with"), TraceReader(folder / "without")
 
 
 @pytest.mark.slow
-def test_a_new_recording_replays_bit_for_bit(small: TraceReader) -> None:
+def test_a_new_recording_replays_bit_for_bit(recorded: tuple[TraceReader, TraceReader]) -> None:
+    small, _ = recorded
     comparison = Comparison(rtol=0.0, atol=0.0)
     rows = list(replay(small, GACConfig.from_dict(small.meta["config"])))
     for row in rows:
@@ -394,9 +400,9 @@ def test_a_new_recording_replays_bit_for_bit(small: TraceReader) -> None:
 
 @pytest.mark.slow
 def test_same_seed_same_training_with_or_without_an_oracle(
-    small: TraceReader, tmp_path: Path
+    recorded: tuple[TraceReader, TraceReader],
 ) -> None:
-    again = record_small(tmp_path / "trace", "--oracle-every", "0")
+    small, again = recorded
     for number in small.steps:
         name = f"steps/{number:08d}.npz"
         if small.read(number).oracle:
