@@ -129,7 +129,9 @@ def _ports_card(checked: Sequence[Checked]) -> str:
         "worst": "-" if math.isnan(worst) else f"{times(worst)} bound",
     }
     said = "; ".join(run.headline for run in bad) or "every error is within its derived bound"
-    return _card("bad" if bad else "good", "Ports", "Diverges" if bad else "Agree", facts, said)
+    diverge = any(run.verdict == "divergence" for run in bad)
+    verdict = "Diverge" if diverge else "Not all answer" if bad else "Agree"
+    return _card("bad" if bad else "good", "Ports", verdict, facts, said)
 
 
 def _card(kind: str, title: str, verdict: str, facts: dict[str, str], said: str) -> str:
@@ -151,12 +153,18 @@ def _replay(found: Found, folder: Path) -> Iterator[str]:
     if found.replayed is None:
         return
     it = found.replayed
-    lines = [*it.authority.lines(it.config, f"variant {it.variant}"), "", *it.summary.lines()]
-    lines += ["", *it.comparison.lines()]
+    lines = [
+        *it.authority.lines(it.config, f"variant {it.variant}"),
+        "",
+        *it.summary.lines(),
+        "",
+        *it.comparison.lines(),
+    ]
     yield "<h2>The weight over training</h2>"
     yield f'<section class="card">{_image(it.picture, folder, "mu over the recorded training")}'
     yield '<details class="table"><summary>The same in words</summary><div>'
-    yield f'<pre class="said">{escape(chr(10).join(lines))}</pre></div></details></section>'
+    said = escape("\n".join(lines))
+    yield f'<pre class="said">{said}</pre></div></details></section>'
 
 
 def _ports(found: Found, folder: Path) -> Iterator[str]:
@@ -185,7 +193,8 @@ def _port_row(each: Checked, run: Run, folder: Path, *, first: bool) -> str:
     for text in (executed, f"{counts['failed']:,}", f"{counts['unsupported']:,}", worst):
         cells.append(f'<td class="number">{escape(text)}</td>')
     cells.append(f"<td>{_link(each.page, folder, 'page') if first else ''}</td>")
-    return f"<tr{' class=' + chr(34) + 'bad' + chr(34) if bad else ''}>{''.join(cells)}</tr>"
+    kind = ' class="bad"' if bad else ""
+    return f"<tr{kind}>{''.join(cells)}</tr>"
 
 
 def _figures(drawn: Sequence[Drawn], manifest: Path | None, folder: Path) -> Iterator[str]:

@@ -152,7 +152,7 @@ def test_a_divergent_port_is_red_and_ends_with_one(quick, monkeypatch, tmp_path)
     code, out = quick()
     page = (out / "report.html").read_text("utf-8")
     assert code == 1
-    assert "Diverges" in page
+    assert "Diverge<" in page
     assert "origin: clip" in page
 
 

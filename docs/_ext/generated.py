@@ -20,6 +20,7 @@ PROGRAMS = {
     "gac-ref": "gac_ref.cli",
     "python -m simulations": "simulations.cli",
     "python -m paper_figures": "paper_figures.cli",
+    "python -m overview": "overview.cli",
 }
 
 
