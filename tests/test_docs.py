@@ -44,7 +44,7 @@ def test_the_search_index_knows_the_public_names(site: Path) -> None:
 def test_an_undocumented_public_name_fails_the_build(tmp_path: Path, site: Path) -> None:
     """A copy in which one public function lost its docstring, one module its place."""
     del site  # what makes this test skip without Sphinx
-    for folder in ("gac_ref", "simulations", "docs"):
+    for folder in ("gac_ref", "simulations", "paper_figures", "overview", "docs"):
         shutil.copytree(
             ROOT / folder,
             tmp_path / folder,
