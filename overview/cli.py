@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from gac_ref.conformance.dtypes import dtype_named
 from gac_ref.errors import GACError, fail
+from gac_ref.traces import TraceReader
 from overview.job import Found, Job, run_job
 
 __all__ = ["main"]
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(job: Job) -> int:
     page = job.out / "report.html"
+    TraceReader(job.trace)  # a path that is none is said now, and not after minutes
     _require_writable(page)
     found = run_job(job, say=lambda text: print(text, flush=True))
     from overview.page import render

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from _recordings import write_trace
+from _recordings import step_file, write_trace
 
 import gac_ref
 from gac_ref.conformance.report.summary import runs_from
@@ -110,13 +110,24 @@ def test_a_port_that_this_machine_cannot_run_is_said_and_does_not_fail(quick, ca
 
 
 def test_what_fails_is_on_the_page_and_the_rest_is_done(quick, tmp_path, capsys) -> None:
-    code, out = quick(recording=tmp_path / "nowhere")
+    step_file(tmp_path / "trace", 7).write_bytes(b"damaged")
+    code, out = quick()
     page = (out / "report.html").read_text("utf-8")
     assert code == 1
-    assert "nowhere" in capsys.readouterr().err
+    assert "00000007.npz" in capsys.readouterr().err
     assert "What failed" in page
-    assert "nowhere" in page
+    assert "00000007.npz" in page
     assert "Risk parabola" in page
+
+
+def test_a_trace_that_is_none_is_said_before_the_work(quick, tmp_path, capsys) -> None:
+    code, out = quick(recording=tmp_path / "nowhere")
+    captured = capsys.readouterr()
+    assert code == 2
+    assert "nowhere" in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not out.exists()
 
 
 def test_a_port_that_cannot_be_built_does_not_stop_the_figures(quick, monkeypatch) -> None:
