@@ -91,6 +91,7 @@ def test_a_run_ends_with_a_page_whose_every_link_is_a_file(quick, capsys) -> Non
     assert code == 0
     assert len(links) >= 6  # the picture, its link, the manifest, the figure and its files
     assert all((out / unquote(link)).is_file() for link in links)
+    assert not any(link.startswith("/") for link in links)  # the folder may be moved
     assert str(out / "report.html") in capsys.readouterr().out
 
 
@@ -178,6 +179,7 @@ def test_a_check_of_a_port_gives_its_verdict_and_its_files(tmp_path, monkeypatch
 
 
 def test_a_check_without_a_verdict_is_an_error(tmp_path) -> None:
+    (tmp_path / "none.html").touch()  # of an earlier run
     with pytest.raises(gac_ref.GACError, match=r"ended with code 2 and no verdict"):
         check_port(a_port("none", "p"), tmp_path, dtype="fp63")
 
