@@ -22,7 +22,7 @@ from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray
 from gac_ref.baselines import Signals
 
-__all__ = ["InPlace", "Problem", "Sample", "Statistics", "Truth"]
+__all__ = ["InPlace", "Move", "Moving", "Problem", "Sample", "Statistics", "Truth"]
 
 
 class Truth(NamedTuple):
@@ -70,6 +70,25 @@ class Statistics(Protocol):
         """
 
 
+class Move(Protocol):
+    r"""The move that a step's sample makes of the weights: cheaper than both gradients.
+
+    A gradient that is linear in the samples' weights is one backward pass for both branches.
+    """
+
+    def __call__(
+        self, mu: FloatArray, rate: float, phi_weighted: Sequence[int] = ()
+    ) -> FloatArray:
+        r""":math:`\eta\,(\mu G_s + (1 - \mu) G_r)`, [..., d]; to be called before theta moves.
+
+        Args:
+            mu: Weight on SFT, [...].
+            rate: Learning rate.
+            phi_weighted: Places of the controllers, on the first of two leading axes, whose
+                G_s is that of `Sample.phi_gradient`.
+        """
+
+
 class Sample(NamedTuple):
     """One noisy observation of both branches.
 
@@ -85,6 +104,7 @@ class Sample(NamedTuple):
         phi_gradient: Gives the sampled gradient of the SFT loss whose tokens are weighted by a
             detached phi(p) = p (1 - p), for controllers as `statistics` takes them; None where
             there are no tokens. To be called before theta moves.
+        move: Gives the move; None where the engine makes it of the gradients.
 
     Examples:
         >>> Sample(np.zeros(2), np.ones(2), Signals()).grad_r.tolist()
@@ -97,6 +117,7 @@ class Sample(NamedTuple):
     statistics: Statistics | None = None
     on_demand: Callable[[Collection[str]], Signals] | None = None
     phi_gradient: Callable[[Sequence[int] | None], FloatArray] | None = None
+    move: Move | None = None
 
 
 @runtime_checkable
@@ -170,3 +191,11 @@ class InPlace(Protocol):
         out: tuple[FloatArray, FloatArray] | None = None,
     ) -> Sample:
         """As `Problem.sample`, the gradients in `out`, two C-contiguous arrays of theta's shape."""
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """A problem that samples a move without the gradients of each branch."""
+
+    def move(self, theta: FloatArray, step: int, draw: Any) -> Move:
+        """`Problem.sample(...).move`, to the bit."""

@@ -32,8 +32,8 @@ from simulations.engine.outcomes import Tally, risk_and_regret
 from simulations.engine.settings import RunSettings
 from simulations.engine.statistics import NOT_DUE, separated, wanted_statistics
 from simulations.engine.streams import BLOCK
-from simulations.engine.tile import Gradients, Tile, joined_signals
-from simulations.problem import Problem, Sample
+from simulations.engine.tile import Tile, joined_signals
+from simulations.problem import Move, Problem, Sample
 
 __all__ = ["Chunk", "Plan"]
 
@@ -164,23 +164,23 @@ class Chunk:
             self.plan.controllers, self.states, step, tokens=self.plan.problem.tokens
         )
         rate, measured = settings.rate(step), step % settings.measure_every == 0
-        gradients: Iterable[Gradients]
+        moves: Iterable[Move]
         if wanted or measured or self._reads:
             found = [tile.sample(step, wanted, self._names) for tile in self.tiles]
             samples = [sample for sample, _ in found]
             parts = [statistics for _, statistics in found if statistics is not None]
             mu = self._weights(samples, separated(wanted, parts) if parts else None, rate)
-            gradients = [sample[:2] for sample in samples]
-        else:  # Nothing but the move looks at the gradients: a tile's are made as it moves.
+            moves = [t.move_of(sample) for t, sample in zip(self.tiles, samples, strict=True)]
+        else:  # Nothing but the move looks at a sample: a tile's is made as it moves.
             mu = self._weights([], {}, rate)
-            gradients = (tile.gradients(step) for tile in self.tiles)
+            moves = (tile.move(step) for tile in self.tiles)
         self.tally.weigh(mu, self._frozen)
         if measured:
             self._measure(mu)
         frozen, diverged = self._frozen, False
-        for tile, place, pair in zip(self.tiles, self._places, gradients, strict=True):
+        for tile, place, move in zip(self.tiles, self._places, moves, strict=True):
             still = None if frozen is None else frozen[:, place]
-            bad = tile.descend(pair, mu[:, place], rate, still)
+            bad = tile.descend(move, mu[:, place], rate, still)
             if bad is not None:
                 self.tally.arrays["diverged"][:, place] |= bad
                 diverged = True

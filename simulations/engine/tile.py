@@ -7,6 +7,7 @@ trajectory (controllers, sums) happens for many tiles at once, which hides the c
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from gac_ref.proxies import Proxies
 from simulations.engine.observe import PER_PROMPT, inner
 from simulations.engine.statistics import Wanted, taken
 from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds
-from simulations.problem import InPlace, Problem, Sample, Truth
+from simulations.problem import InPlace, Move, Moving, Problem, Sample, Truth
 
-__all__ = ["LIMIT", "Gradients", "Tile", "joined_signals"]
+__all__ = ["LIMIT", "Tile", "joined_signals"]
 
 LIMIT = 1e9
 """A trajectory with a parameter beyond this has diverged: it is frozen there and flagged. Its
@@ -58,6 +59,7 @@ class Tile:
         self.problem, self.seeds = problem, seeds
         self._phi_weighted = list(phi_weighted)
         self._in_place = problem if isinstance(problem, InPlace) else None
+        self._moving = problem if isinstance(problem, Moving) else None
         self.streams = BlockStreams(root, blocks)
         start = [problem.start(rng, BLOCK) for rng in self.streams.generators["start"]]
         self.theta0: FloatArray = np.array(concatenate(start)[:seeds], dtype=np.float64)
@@ -82,18 +84,42 @@ class Tile:
             self._own = np.empty(self.theta.shape), np.empty(self.theta.shape)
         sample = self._observe(step, self._own)
         signals = sample.signals if sample.on_demand is None else sample.on_demand(names)
-        return Sample(sample.grad_s, sample.grad_r, signals), taken(sample, wanted)
+        kept = Sample(sample.grad_s, sample.grad_r, signals, move=sample.move)
+        return kept, taken(sample, wanted)
 
-    def gradients(self, step: int) -> Gradients:
-        """Draw this step's random numbers; the sampled gradients alone, for `descend` at once."""
-        return self._observe(step, self._shared)[:2]
+    def move(self, step: int) -> Move:
+        """Draw this step's random numbers; what they move theta by, for `descend` at once."""
+        if self._moving is not None:
+            self._draw_step(step)
+            return self._moving.move(self.theta, step, self._draw)
+        return self.move_of(self._observe(step, self._shared))
+
+    def move_of(self, sample: Sample) -> Move:
+        """What a sample moves theta by."""
+        return sample.move or partial(self._mixed, sample.grad_s, sample.grad_r)
+
+    def _mixed(
+        self,
+        grad_s: FloatArray,
+        grad_r: FloatArray,
+        mu: FloatArray,
+        rate: float,
+        phi_weighted: Sequence[int] = (),
+    ) -> FloatArray:
+        """The move of two gradients, of which `grad_s` is weighted by phi where it should be."""
+        move = self._shared[0]  # which may be grad_s itself
+        np.subtract(grad_s, grad_r, out=move)
+        move *= mu[..., None]
+        move += grad_r
+        move *= rate
+        return move
 
     def _observe(self, step: int, out: Gradients | None) -> Sample:
         self._draw_step(step)
         if self._in_place is not None:
             return self._in_place.sample(self.theta, step, self._draw, out)
         sample = self.problem.sample(self.theta, step, self._draw)
-        if self._phi_weighted and sample.phi_gradient is not None:
+        if self._phi_weighted and sample.phi_gradient is not None and sample.move is None:
             sample.grad_s[self._phi_weighted] = sample.phi_gradient(self._phi_weighted)
         return sample
 
@@ -132,18 +158,14 @@ class Tile:
 
     def descend(
         self,
-        gradients: Gradients,
+        move_by: Move,
         mu: FloatArray,
         rate: float,
         frozen: BoolArray | None,
     ) -> BoolArray | None:
         """Move theta in place; returns where it left the limit, [C, t], or None for nowhere."""
-        (grad_s, grad_r), move = gradients, self._shared[0]  # which may be grad_s itself
         with np.errstate(over="ignore", invalid="ignore"):
-            np.subtract(grad_s, grad_r, out=move)
-            move *= mu[..., None]
-            move += grad_r
-            move *= rate
+            move = move_by(mu, rate, self._phi_weighted)
             if frozen is not None:
                 move[frozen] = 0.0
             self.theta -= move

@@ -24,7 +24,6 @@ makes a bias, which is reported exactly as `bias_r`: the mean of G_r is ``g_r + 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -35,10 +34,11 @@ from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models._checks import choice, draw_matches, flag, point, real, whole
 from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
-from simulations.models.layout import by_column, by_row, rows
+from simulations.models.layout import by_column, rows
 from simulations.models.observation import Observation
+from simulations.models.policy_batch import sampled_batch
 from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw
-from simulations.models.policy_paths import codes_of, table_weights
+from simulations.models.policy_paths import codes_of
 from simulations.models.policy_sampling import (
     PolicyReadings,
     observation,
@@ -55,7 +55,7 @@ from simulations.models.softmax import (
     softmax,
     tree_sum,
 )
-from simulations.problem import Sample, Truth
+from simulations.problem import Move, Sample, Truth
 
 __all__ = ["PolicyModel"]
 
@@ -226,30 +226,28 @@ class PolicyModel(ABC):
             GACError: theta and the draw have different numbers of seeds.
         """
         array = self._at(theta, draw)
-        lead, drawn = array.shape[:-1], Drawn(self, *draw)
         logits = by_column(self.logits(array))
-        p = softmax(logits)
-        rollouts = sample_rollouts(p, drawn)
-        share = -1.0 / (self.groups * self.group_size)
-        weights_r = table_weights(rollouts.places, share * rollouts.advantages, self.shape, lead)
-        weights_s = drawn.expert_uses
-        weights_s *= -1.0 / self.experts
-        readings = PolicyReadings(logits, rollouts, drawn)
-
-        def phi_gradient(controllers: Sequence[int] | None) -> FloatArray:
-            places = slice(None) if controllers is None else list(controllers)
-            here = by_column(p[places])
-            weighted = weights_s * (here * (1.0 - here))
-            return self.pullback(array[places], _score_by_row(weighted, here))
-
+        batch = sampled_batch(array, softmax(logits), Drawn(self, *draw))
+        readings = PolicyReadings(logits, batch.rollouts, batch.drawn)
         return Sample(
-            grad_s=self.pullback(array, _score_by_row(np.broadcast_to(weights_s, p.shape), p)),
-            grad_r=self.pullback(array, _score_by_row(weights_r, p)),
+            grad_s=batch.grad_s(),
+            grad_r=batch.grad_r(),
             signals=Signals(),
             statistics=readings.proxies,
             on_demand=readings.signals,
-            phi_gradient=phi_gradient,
+            phi_gradient=batch.phi_gradient,
+            move=batch.move,
         )
+
+    def move(self, theta: ArrayLike, step: int, draw: PolicyDraw) -> Move:
+        """What moves theta [..., n, d] at this step, without the gradients of each branch.
+
+        Raises:
+            GACError: theta and the draw have different numbers of seeds.
+        """
+        array = self._at(theta, draw)
+        p = softmax(by_column(self.logits(array)))
+        return sampled_batch(array, p, Drawn(self, *draw)).move
 
     def sample_gradients(self, theta: ArrayLike, draw: PolicyDraw) -> tuple[FloatArray, FloatArray]:
         r"""Per-sample gradients; their means over the samples are those of `sample`.
@@ -307,8 +305,3 @@ class PolicyModel(ABC):
         array = point(self, theta)
         draw_matches(self, array, len(draw.numbers))
         return array
-
-
-def _score_by_row(joint: FloatArray, p: FloatArray) -> FloatArray:
-    """:func:`score_table` of tables [..., X, S, V] that lie by column, in NumPy's own order."""
-    return by_row(np.subtract, joint, row_sum(joint)[..., None] * p)
