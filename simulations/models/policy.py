@@ -169,11 +169,11 @@ class PolicyModel(ABC):
 
     @abstractmethod
     def rewards(self, prompts: IntArray, actions: IntArray, drawn: Drawn) -> FloatArray:
-        """Rewards of the rollouts, [N, ...], trajectories last.
+        """Rewards of the rollouts, [P, G, ...], trajectories last.
 
         Args:
-            prompts: Their prompts; broadcasts with [N, ...].
-            actions: Their actions, [T, N, ...].
+            prompts: Their prompts; broadcasts with [P, G, ...].
+            actions: Their actions, [T, P, G, ...].
             drawn: What the step's random numbers select.
         """
 
@@ -246,7 +246,8 @@ class PolicyModel(ABC):
             GACError: theta and the draw have different numbers of seeds.
         """
         array = self._at(theta, draw)
-        p = softmax(by_column(self.logits(array)))
+        logits = by_column(self.logits(array))
+        p = softmax(logits, out=None if np.may_share_memory(logits, array) else logits)
         return sampled_batch(array, p, Drawn(self, *draw)).move
 
     def sample_gradients(self, theta: ArrayLike, draw: PolicyDraw) -> tuple[FloatArray, FloatArray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -80,18 +81,19 @@ class Drawn:
 
     def _prompts(self, part: str) -> IntArray:
         prompts = self.model.shape.prompts
-        scaled = self.part(part)[0] * prompts
+        scaled = self.part(part) * prompts
         return np.asarray(np.minimum(scaled.astype(np.int64), prompts - 1))
 
     def part(self, name: str) -> FloatArray:
-        """The numbers of one use, [1 or T, count, n].
+        """The numbers of one use, with the seeds last.
 
         Args:
-            name: "groups", "experts", "demonstrations", "rollouts" or "rewards".
+            name: "groups" [P, n], "experts" [B, n], "demonstrations" [T, B, n], "rollouts"
+                [T, P, G, n] or "rewards" [P, G, n].
         """
-        positions, columns = _parts(self.model)[name]
+        shape, columns = _parts(self.model)[name]
         part = np.ascontiguousarray(self.numbers[:, columns].T)
-        return part.reshape(positions, -1, len(self.numbers))
+        return part.reshape(*shape, len(self.numbers))
 
 
 def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDraw:
@@ -112,18 +114,18 @@ def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDra
 
 
 @lru_cache(maxsize=64)
-def _parts(model: PolicyModel) -> dict[str, tuple[int, slice]]:
-    """The positions and the columns of each use of the numbers, in their order."""
-    horizon, size = model.shape.horizon, model.groups * model.group_size
-    parts = {
-        "groups": (1, model.groups),
-        "experts": (1, model.experts),
+def _parts(model: PolicyModel) -> dict[str, tuple[tuple[int, ...], slice]]:
+    """The shape of each use of the numbers and its columns, in their order."""
+    horizon, groups = model.shape.horizon, (model.groups, model.group_size)
+    parts: dict[str, tuple[int, ...]] = {
+        "groups": (model.groups,),
+        "experts": (model.experts,),
         "demonstrations": (horizon, model.experts),
-        "rollouts": (horizon, size),
-        "rewards": (1, size),
+        "rollouts": (horizon, *groups),
+        "rewards": groups,
     }
-    ends = itertools.accumulate(positions * count for positions, count in parts.values())
+    ends = itertools.accumulate(math.prod(shape) for shape in parts.values())
     return {
-        name: (positions, slice(end - positions * count, end))
-        for (name, (positions, count)), end in zip(parts.items(), ends, strict=True)
+        name: (shape, slice(end - math.prod(shape), end))
+        for (name, shape), end in zip(parts.items(), ends, strict=True)
     }

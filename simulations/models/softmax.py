@@ -86,8 +86,10 @@ def row_min(values: FloatArray) -> FloatArray:
 
 
 def _fold(op: np.ufunc, values: FloatArray) -> FloatArray:
-    out = values[..., 0].copy(order="K")
-    for v in range(1, values.shape[-1]):
+    if values.shape[-1] == 1:
+        return values[..., 0].copy(order="K")
+    out = np.asarray(op(values[..., 0], values[..., 1]))
+    for v in range(2, values.shape[-1]):
         op(out, values[..., v], out=out)
     return out
 
@@ -110,11 +112,12 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     return np.asarray(shifted - np.log(row_sum(np.exp(shifted)))[..., None])
 
 
-def softmax(logits: FloatArray) -> FloatArray:
+def softmax(logits: FloatArray, out: FloatArray | None = None) -> FloatArray:
     r"""Probabilities :math:`e^{z_v - \max z} / \sum_w e^{z_w - \max z}`.
 
     Args:
         logits: z, [..., V], finite.
+        out: Where to write; may be the logits.
 
     Returns:
         [..., V], each row summing to 1 up to rounding.
@@ -123,7 +126,7 @@ def softmax(logits: FloatArray) -> FloatArray:
         >>> softmax(np.array([1000.0, 1000.0])).tolist()
         [0.5, 0.5]
     """
-    p = logits - row_max(logits)[..., None]
+    p: FloatArray = np.subtract(logits, row_max(logits)[..., None], out=out)
     np.exp(p, out=p)
     p /= row_sum(p)[..., None]
     return p
@@ -270,7 +273,9 @@ def select(edges: FloatArray, first: IntArray, uniform: FloatArray, outcomes: in
     # sums ascend, so that a comparison too many changes nothing.
     while left > 1:
         half = left // 2
-        reached = uniform >= edges[(half - 1) * column :].take(first + found * column)
+        at = found * column
+        at += first
+        reached = uniform >= edges[(half - 1) * column :].take(at)
         found += reached if half == 1 else half * reached
         left -= half
     return np.asarray(found)
