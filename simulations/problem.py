@@ -197,5 +197,11 @@ class InPlace(Protocol):
 class Moving(Protocol):
     """A problem that samples a move without the gradients of each branch."""
 
+    def laid(self, theta: FloatArray) -> FloatArray:
+        """The same theta, lying in memory as `move` reads and writes it best.
+
+        The order of no sum may depend on it.
+        """
+
     def move(self, theta: FloatArray, step: int, draw: Any) -> Move:
         """`Problem.sample(...).move`, to the bit."""

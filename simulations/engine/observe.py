@@ -133,6 +133,8 @@ def norms(gradient: FloatArray) -> FloatArray:
 
 def inner(a: FloatArray, b: FloatArray) -> FloatArray:
     """Inner product over the last axis; the order of its sum does not depend on other axes."""
+    # A slow axis would be summed in another order, and one trajectory alone has none.
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     return np.asarray(np.einsum("...d,...d->...", a, b))
 
 

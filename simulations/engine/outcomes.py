@@ -15,6 +15,7 @@ import numpy as np
 from gac_ref._typing import AnyArray, ArrayLike, BoolArray, FloatArray
 from gac_ref.errors import fail
 from simulations.engine.settings import RunSettings
+from simulations.models.softmax import tree_sum
 from simulations.problem import Truth
 
 __all__ = ["Tally", "metric_units", "risk_and_regret"]
@@ -92,8 +93,8 @@ def risk_and_regret(
         offset = truth.bias_r - alpha * delta
         slope = delta + truth.bias_s - truth.bias_r
         error = m[..., None] * slope + offset
-        value = np.sum(error * error, axis=-1) + noise
-        spread, pull = np.sum(slope * slope, axis=-1), -np.sum(slope * offset, axis=-1)
+        value = tree_sum(error * error) + noise
+        spread, pull = tree_sum(slope * slope), -tree_sum(slope * offset)
     curvature = spread + s + r - 2.0 * k
     flat = curvature == 0.0
     free = np.where(flat, alpha, (pull + r - k) / np.where(flat, 1.0, curvature))

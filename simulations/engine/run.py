@@ -280,7 +280,7 @@ class Chunk:
             "previous_norm": self.previous_norm,
         }
         for index, tile in enumerate(self.tiles):
-            arrays[f"tile/{index}/theta"] = tile.theta
+            arrays[f"tile/{index}/theta"] = np.ascontiguousarray(tile.theta)
             for name, value in tile.streams.state().items():
                 arrays[f"tile/{index}/stream/{name}"] = value
         arrays |= {f"tally/{name}": value for name, value in self.tally.arrays.items()}

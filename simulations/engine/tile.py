@@ -67,6 +67,8 @@ class Tile:
         # the order of later sums depend on the number of controllers.
         shape = (controllers, *self.theta0.shape)
         self.theta: FloatArray = np.array(np.broadcast_to(self.theta0, shape), order="C")
+        if self._moving is not None:
+            self.theta = self._moving.laid(self.theta)
         one, two = (row[: self.theta.size].reshape(shape) for row in scratch)
         self._shared: Gradients = one, two
         self._own: Gradients | None = None  # what `sample` writes over, step after step
@@ -153,7 +155,7 @@ class Tile:
 
     def drift(self) -> FloatArray:
         """Half the squared distance from the start, [C, t]."""
-        away = self.theta - self.theta0
+        away = np.subtract(self.theta, self.theta0, order="C")
         return 0.5 * inner(away, away)
 
     def descend(

@@ -34,7 +34,7 @@ from gac_ref.baselines import Signals
 from gac_ref.errors import fail
 from simulations.models._checks import choice, draw_matches, flag, point, real, whole
 from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
-from simulations.models.layout import by_column, rows
+from simulations.models.layout import by_column, by_row, rows
 from simulations.models.observation import Observation
 from simulations.models.policy_batch import sampled_batch
 from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw
@@ -154,6 +154,14 @@ class PolicyModel(ABC):
     @abstractmethod
     def pullback(self, theta: FloatArray, table: FloatArray) -> FloatArray:
         """Gradient with respect to theta, [..., d], from one with respect to the logits."""
+
+    def laid(self, theta: FloatArray) -> FloatArray:
+        """Theta as it lies best in memory: here in NumPy's own order."""
+        return theta
+
+    def as_read(self, op: np.ufunc, *tables: FloatArray) -> FloatArray:
+        """The result of an operation on tables that lie by column, as `pullback` reads it best."""
+        return by_row(op, *tables)
 
     @abstractmethod
     def scores(self, theta: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gac_ref._typing import AnyArray, FloatArray
-from simulations.models.layout import by_column, by_row
+from simulations.models.layout import by_column
 from simulations.models.policy_draw import Drawn
 from simulations.models.policy_paths import table_weights
 from simulations.models.policy_sampling import Rollouts, sample_rollouts
@@ -87,9 +87,8 @@ class PolicyBatch(NamedTuple):
 
     def _pulled_back(self, weights: FloatArray) -> FloatArray:
         """Gradient of the weighted log-probabilities."""
-        # A model takes tables in NumPy's own order, so that its last step is what writes by row.
-        expected = row_sum(weights)[..., None] * self.p
-        return self.drawn.model.pullback(self.theta, by_row(np.subtract, weights, expected))
+        model, expected = self.drawn.model, row_sum(weights)[..., None] * self.p
+        return model.pullback(self.theta, model.as_read(np.subtract, weights, expected))
 
 
 def sampled_batch(theta: FloatArray, p: FloatArray, drawn: Drawn) -> PolicyBatch:

@@ -8,9 +8,9 @@ import numpy as np
 
 from gac_ref._typing import FloatArray
 from simulations.models.groups import EXACT_BASELINE, group_moments
-from simulations.models.layout import by_column, by_row
+from simulations.models.layout import by_column
 from simulations.models.policy_tables import constants
-from simulations.models.softmax import row_sum, score_table, softmax
+from simulations.models.softmax import row_sum, score_table, softmax, tree_sum
 from simulations.problem import Truth
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
         return pulled_back(table)
 
     def pulled_back(table: FloatArray) -> FloatArray:
-        return model.pullback(theta, by_row(np.negative, table / prompts))
+        return model.pullback(theta, model.as_read(np.negative, table / prompts))
 
     g_s = pulled_back(scores[..., -1, :, :])
     g_r = gradient(np.broadcast_to(levels, chance.shape))
@@ -91,15 +91,15 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     kappa: FloatArray | float = 0.0
     if model.paired:
         within = (group.weight * gram[..., :-1, -1]).sum(axis=-1).mean(axis=-1)
-        kappa = (within - (g_s * mean_r).sum(axis=-1)) / model.groups
+        kappa = (within - tree_sum(g_s * mean_r)) / model.groups
     of_demonstration = np.ascontiguousarray(squares[..., -1]).mean(axis=-1)
     return Truth(
         g_s=g_s,
         g_r=g_r,
-        sigma_s2=np.maximum(of_demonstration - (g_s * g_s).sum(axis=-1), 0.0) / model.experts,
-        sigma_r2=np.maximum(group.second.mean(axis=-1) - (mean_r * mean_r).sum(axis=-1), 0.0)
+        sigma_s2=np.maximum(of_demonstration - tree_sum(g_s * g_s), 0.0) / model.experts,
+        sigma_r2=np.maximum(group.second.mean(axis=-1) - tree_sum(mean_r * mean_r), 0.0)
         / model.groups,
-        delta_g2=(difference * difference).sum(axis=-1),
+        delta_g2=tree_sum(difference * difference),
         kappa=kappa,
         bias_s=0.0,
         bias_r=0.0 if unbiased else mean_r - g_r,
