@@ -22,7 +22,16 @@ from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray
 from gac_ref.baselines import Signals
 
-__all__ = ["InPlace", "Move", "Moving", "Problem", "Sample", "Statistics", "Truth"]
+__all__ = [
+    "InPlace",
+    "Measuring",
+    "Move",
+    "Moving",
+    "Problem",
+    "Sample",
+    "Statistics",
+    "Truth",
+]
 
 
 class Truth(NamedTuple):
@@ -205,3 +214,13 @@ class Moving(Protocol):
 
     def move(self, theta: FloatArray, step: int, draw: Any) -> Move:
         """`Problem.sample(...).move`, to the bit."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A problem whose exact values and outcomes at one theta share most of their work."""
+
+    def measure(
+        self, theta: FloatArray, step: int, draw: Any = None
+    ) -> tuple[Truth, dict[str, FloatArray]]:
+        """`Problem.truth` and `Problem.outcomes`, up to rounding."""

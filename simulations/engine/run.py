@@ -237,14 +237,15 @@ class Chunk:
         parts = []
         for tile, place in zip(self.tiles, self._places, strict=True):
             here = mu[:, place]
-            risk, regret, best = risk_and_regret(here, tile.truth(step), settings.alpha)
+            truth, outcomes = tile.measure(step)
+            risk, regret, best = risk_and_regret(here, truth, settings.alpha)
             parts.append(
                 {
                     "gradient_mse": risk,
                     "regret": regret,
                     "mu_best": np.broadcast_to(best, here.shape),
                     "drift": tile.drift(),
-                    **tile.outcomes(step),
+                    **outcomes,
                 }
             )
         found = _joined(parts) | {"mu": mu}

@@ -18,7 +18,7 @@ from gac_ref.proxies import Proxies
 from simulations.engine.observe import PER_PROMPT, inner
 from simulations.engine.statistics import Wanted, taken
 from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds
-from simulations.problem import InPlace, Move, Moving, Problem, Sample, Truth
+from simulations.problem import InPlace, Measuring, Move, Moving, Problem, Sample, Truth
 
 __all__ = ["LIMIT", "Tile", "joined_signals"]
 
@@ -59,6 +59,7 @@ class Tile:
         self.problem, self.seeds = problem, seeds
         self._phi_weighted = list(phi_weighted)
         self._in_place = problem if isinstance(problem, InPlace) else None
+        self._measuring = problem if isinstance(problem, Measuring) else None
         self._moving = problem if isinstance(problem, Moving) else None
         self.streams = BlockStreams(root, blocks)
         start = [problem.start(rng, BLOCK) for rng in self.streams.generators["start"]]
@@ -139,9 +140,12 @@ class Tile:
         coins: FloatArray = concatenate([rng.random(BLOCK) for rng in generators])[: self.seeds]
         return coins
 
-    def truth(self, step: int) -> Truth:
-        """Exact values for every controller."""
-        return self.problem.truth(self.theta, step, self._draw)
+    def measure(self, step: int) -> tuple[Truth, dict[str, FloatArray]]:
+        """Exact values for every controller, and `outcomes`."""
+        if self._measuring is None:
+            return self.problem.truth(self.theta, step, self._draw), self.outcomes(step)
+        truth, found = self._measuring.measure(self.theta, step, self._draw)
+        return truth, self._each(found)
 
     def truth_of(self, c: int, step: int) -> Truth:
         """Exact values for one controller: the same bits as its part of the whole."""
@@ -149,8 +153,10 @@ class Tile:
 
     def outcomes(self, step: int) -> dict[str, FloatArray]:
         """Outcomes by name, each [C, t]."""
+        return self._each(self.problem.outcomes(self.theta, step))
+
+    def _each(self, found: dict[str, FloatArray]) -> dict[str, FloatArray]:
         shape = self.theta.shape[:-1]
-        found = self.problem.outcomes(self.theta, step)
         return {name: np.broadcast_to(value, shape) for name, value in found.items()}
 
     def drift(self) -> FloatArray:

@@ -39,22 +39,16 @@ from simulations.models.observation import Observation
 from simulations.models.policy_batch import sampled_batch
 from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw
 from simulations.models.policy_paths import codes_of
+from simulations.models.policy_outcomes import law_of, policy_outcomes
 from simulations.models.policy_sampling import (
     PolicyReadings,
     observation,
     sample_rollouts,
     sequence_scores,
 )
-from simulations.models.policy_tables import SequenceLaw, Shape, constants
+from simulations.models.policy_tables import SequenceLaw, Shape
 from simulations.models.policy_truth import policy_truth
-from simulations.models.softmax import (
-    entropy,
-    kl_divergence,
-    log_softmax,
-    row_sum,
-    softmax,
-    tree_sum,
-)
+from simulations.models.softmax import log_and_softmax, log_softmax, softmax
 from simulations.problem import Move, Sample, Truth
 
 __all__ = ["PolicyModel"]
@@ -281,34 +275,24 @@ class PolicyModel(ABC):
 
     def truth(self, theta: ArrayLike, step: int, draw: Any = None) -> Truth:
         """Exact gradients, noise, disagreement, kappa and bias at theta [..., d]."""
-        return policy_truth(self, point(self, theta))
+        array = point(self, theta)
+        p = softmax(by_column(self.logits(array)))
+        return policy_truth(self, array, p, self.level_uses(p))
 
     def outcomes(self, theta: ArrayLike, step: int) -> dict[str, FloatArray]:
-        r"""Exact outcomes at theta [..., d], each [...].
+        """Exact outcomes at theta [..., d], each [...]; see :func:`policy_outcomes`."""
+        logp, p = log_and_softmax(by_column(self.logits(point(self, theta))))
+        return policy_outcomes(self, logp, p, self.sequence_law(p))
 
-        `reward` is the value V; `loss` is the best attainable value minus V; `sft_loss` is the
-        expected NLL of a demonstration; `kl` is :math:`KL(\pi \| \pi_{ref})` and `entropy` the
-        policy's, both over whole sequences and divided by the horizon.
-        """
-        logp = log_softmax(by_column(self.logits(point(self, theta))))
-        p = np.exp(logp)
-        law = self.sequence_law(p)
-        fixed = constants(self)
-        prompts, horizon, _, _ = self.shape
-
-        def per_prompt(values: FloatArray) -> FloatArray:
-            return tree_sum(values.reshape(*values.shape[:-2], -1)) / prompts
-
-        reward = per_prompt(law.chance * np.asarray(self.levels))
-        nll = -row_sum(fixed.expert_joint * logp)
-        kl = law.visits * kl_divergence(logp, fixed.reference_logp, p)
-        return {
-            "reward": reward,
-            "loss": self.best_value() - reward,
-            "sft_loss": per_prompt(nll),
-            "kl": per_prompt(kl) / horizon,
-            "entropy": per_prompt(law.visits * entropy(logp, p)) / horizon,
-        }
+    def measure(
+        self, theta: ArrayLike, step: int, draw: Any = None
+    ) -> tuple[Truth, dict[str, FloatArray]]:
+        """`truth` and `outcomes` at once: the probabilities and the law are worked out once."""
+        array = point(self, theta)
+        logp, p = log_and_softmax(by_column(self.logits(array)))
+        uses = self.level_uses(p)
+        outcomes = policy_outcomes(self, logp, p, law_of(uses))
+        return policy_truth(self, array, p, uses), outcomes
 
     def _at(self, theta: ArrayLike, draw: PolicyDraw) -> FloatArray:
         array = point(self, theta)

@@ -9,8 +9,9 @@ import numpy as np
 from gac_ref._typing import FloatArray
 from simulations.models.groups import EXACT_BASELINE, group_moments
 from simulations.models.layout import by_column
+from simulations.models.policy_outcomes import law_of
 from simulations.models.policy_tables import constants
-from simulations.models.softmax import row_sum, score_table, softmax, tree_sum
+from simulations.models.softmax import score_table, tree_sum
 from simulations.problem import Truth
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["policy_truth"]
 
 
-def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
+def policy_truth(
+    model: PolicyModel, theta: FloatArray, p: FloatArray, uses: FloatArray
+) -> Truth:
     r"""Exact truth at theta [..., d].
 
     With :math:`m_x = E[h \mid x]` the mean of a group's estimator at prompt x and everything
@@ -36,6 +39,8 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     Args:
         model: The model.
         theta: [..., d].
+        p: Probabilities at theta, [..., X, S, V].
+        uses: Expected uses of each pair at each level under them, [..., X, L, S, V].
 
     Returns:
         The truth; `bias_r` is 0.0 for the exact baseline.
@@ -43,15 +48,13 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     Examples:
         >>> from simulations.models.bandit import Bandit
         >>> bandit = Bandit(advantage="value")
-        >>> policy_truth(bandit, bandit.reference()).bias_r
+        >>> p = np.full((4, 1, 5), 0.2)
+        >>> policy_truth(bandit, np.zeros(20), p, bandit.level_uses(p)).bias_r
         0.0
     """
     prompts = model.shape.prompts
     levels = np.asarray(model.levels)
-    p = softmax(by_column(model.logits(theta)))
-    uses = model.level_uses(p)
-    # Every sequence uses exactly one pair at position 0.
-    chance = row_sum(uses[..., 0, :])
+    chance = law_of(uses).chance
     of_expert = np.broadcast_to(
         constants(model).expert_joint[..., None, :, :], (*uses.shape[:-3], 1, *p.shape[-2:])
     )

@@ -19,6 +19,7 @@ __all__ = [
     "entropy",
     "inverse_cdf",
     "kl_divergence",
+    "log_and_softmax",
     "log_softmax",
     "row_max",
     "row_min",
@@ -130,6 +131,22 @@ def softmax(logits: FloatArray, out: FloatArray | None = None) -> FloatArray:
     np.exp(p, out=p)
     p /= row_sum(p)[..., None]
     return p
+
+
+def log_and_softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """:func:`log_softmax` and :func:`softmax`, to the bit, from the same exponentials.
+
+    Examples:
+        >>> logp, p = log_and_softmax(np.array([1000.0, 1000.0]))
+        >>> logp.round(6).tolist(), p.tolist()
+        ([-0.693147, -0.693147], [0.5, 0.5])
+    """
+    logp = logits - row_max(logits)[..., None]
+    p = np.exp(logp)
+    total = row_sum(p)[..., None]
+    p /= total
+    logp -= np.log(total)
+    return logp, p
 
 
 def entropy(logp: FloatArray, p: FloatArray | None = None) -> FloatArray:
