@@ -28,6 +28,7 @@ __all__ = [
     "Move",
     "Moving",
     "Problem",
+    "Redrawing",
     "Sample",
     "Statistics",
     "Truth",
@@ -179,11 +180,11 @@ class Problem(Protocol):
 
 
 @runtime_checkable
-class InPlace(Protocol):
-    """A problem that can also write into arrays that it is given.
+class Redrawing(Protocol):
+    """A problem that can also draw into arrays that it is given.
 
     Memory that is written again while it is in cache costs a fraction of fresh memory: the engine
-    has all blocks of a tile draw into one array, and uses the same gradients step after step.
+    has all blocks of a tile draw into one array, step after step.
     """
 
     def redraw(self, draw: Any, rngs: Sequence[np.random.Generator], step: int) -> None:
@@ -192,12 +193,13 @@ class InPlace(Protocol):
         Each share has the numbers that `draw` would have given from its generator.
         """
 
-    def sample(
-        self,
-        theta: FloatArray,
-        step: int,
-        draw: Any,
-        out: tuple[FloatArray, FloatArray] | None = None,
+
+@runtime_checkable
+class InPlace(Protocol):
+    """A problem that can also sample into arrays that it is given, for the same reason."""
+
+    def sample_into(
+        self, theta: FloatArray, step: int, draw: Any, out: tuple[FloatArray, FloatArray]
     ) -> Sample:
         """As `Problem.sample`, the gradients in `out`, two C-contiguous arrays of theta's shape."""
 

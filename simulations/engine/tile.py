@@ -18,7 +18,16 @@ from gac_ref.proxies import Proxies
 from simulations.engine.observe import PER_PROMPT, inner
 from simulations.engine.statistics import Wanted, taken
 from simulations.engine.streams import BLOCK, BlockStreams, concatenate, first_seeds
-from simulations.problem import InPlace, Measuring, Move, Moving, Problem, Sample, Truth
+from simulations.problem import (
+    InPlace,
+    Measuring,
+    Move,
+    Moving,
+    Problem,
+    Redrawing,
+    Sample,
+    Truth,
+)
 
 __all__ = ["LIMIT", "Tile", "joined_signals"]
 
@@ -59,6 +68,7 @@ class Tile:
         self.problem, self.seeds = problem, seeds
         self._phi_weighted = list(phi_weighted)
         self._in_place = problem if isinstance(problem, InPlace) else None
+        self._redrawing = problem if isinstance(problem, Redrawing) else None
         self._measuring = problem if isinstance(problem, Measuring) else None
         self._moving = problem if isinstance(problem, Moving) else None
         self.streams = BlockStreams(root, blocks)
@@ -119,8 +129,8 @@ class Tile:
 
     def _observe(self, step: int, out: Gradients | None) -> Sample:
         self._draw_step(step)
-        if self._in_place is not None:
-            return self._in_place.sample(self.theta, step, self._draw, out)
+        if self._in_place is not None and out is not None:
+            return self._in_place.sample_into(self.theta, step, self._draw, out)
         sample = self.problem.sample(self.theta, step, self._draw)
         if self._phi_weighted and sample.phi_gradient is not None and sample.move is None:
             sample.grad_s[self._phi_weighted] = sample.phi_gradient(self._phi_weighted)
@@ -128,8 +138,8 @@ class Tile:
 
     def _draw_step(self, step: int) -> None:
         rngs = self.streams.generators["draw"]
-        if self._in_place is not None and self._whole_draw is not None:
-            self._in_place.redraw(self._whole_draw, rngs, step)
+        if self._redrawing is not None and self._whole_draw is not None:
+            self._redrawing.redraw(self._whole_draw, rngs, step)
             return
         self._whole_draw = concatenate([self.problem.draw(rng, BLOCK, step) for rng in rngs])
         self._draw = first_seeds(self._whole_draw, self.seeds)

@@ -24,6 +24,7 @@ makes a bias, which is reported exactly as `bias_r`: the mean of G_r is ``g_r + 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,7 +38,7 @@ from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_ta
 from simulations.models.layout import by_column, by_row, rows
 from simulations.models.observation import Observation
 from simulations.models.policy_batch import sampled_batch
-from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw
+from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw, refill
 from simulations.models.policy_paths import codes_of
 from simulations.models.policy_outcomes import law_of, policy_outcomes
 from simulations.models.policy_sampling import (
@@ -209,6 +210,10 @@ class PolicyModel(ABC):
     def draw(self, rng: np.random.Generator, n: int, step: int) -> PolicyDraw:
         """Prompts, demonstrations and the uniforms that rollouts are sampled with, n seeds."""
         return make_draw(self, rng, n)
+
+    def redraw(self, draw: PolicyDraw, rngs: Sequence[np.random.Generator], step: int) -> None:
+        """Equal shares of the seeds, one a generator, into the numbers of `draw`."""
+        refill(draw, rngs)
 
     def observe(self, theta: ArrayLike, draw: PolicyDraw) -> Observation:
         """Sample the step's sequences at theta [..., n, d].

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +19,7 @@ from simulations.models.policy_tables import constants
 if TYPE_CHECKING:
     from simulations.models.policy import PolicyModel
 
-__all__ = ["Drawn", "PolicyDraw", "make_draw"]
+__all__ = ["Drawn", "PolicyDraw", "make_draw", "refill"]
 
 
 class PolicyDraw(NamedTuple):
@@ -111,6 +112,28 @@ def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDra
         fail(f"n = {n} seeds; pass at least 1")
     _, last = _parts(model)["rewards"]
     return PolicyDraw(rng.random((n, last.stop)))
+
+
+def refill(draw: PolicyDraw, rngs: Sequence[np.random.Generator]) -> None:
+    """The numbers of equal shares of the seeds, one a generator, over those of a draw.
+
+    Raises:
+        GACError: The seeds have no equal shares.
+
+    Examples:
+        >>> from simulations.models.bandit import Bandit
+        >>> draw = make_draw(Bandit(), np.random.default_rng(0), 4)
+        >>> refill(draw, [np.random.default_rng(1), np.random.default_rng(2)])
+        >>> again = make_draw(Bandit(), np.random.default_rng(2), 2)
+        >>> bool((draw.numbers[2:] == again.numbers).all())
+        True
+    """
+    count = len(draw.numbers)
+    share, left = divmod(count, len(rngs))
+    if left:
+        fail(f"{count} seeds have no equal shares for {len(rngs)} generators; pass a divisor")
+    for index, rng in enumerate(rngs):
+        rng.random(out=draw.numbers[index * share : (index + 1) * share])
 
 
 @lru_cache(maxsize=64)
