@@ -153,7 +153,8 @@ class Tile:
     def measure(self, step: int) -> tuple[Truth, dict[str, FloatArray]]:
         """Exact values for every controller, and `outcomes`."""
         if self._measuring is None:
-            return self.problem.truth(self.theta, step, self._draw), self.outcomes(step)
+            found = self.outcomes(step)  # first: the truth is as large as theta
+            return self.problem.truth(self.theta, step, self._draw), found
         truth, found = self._measuring.measure(self.theta, step, self._draw)
         return truth, self._each(found)
 
