@@ -239,6 +239,7 @@ class Chunk:
             here = mu[:, place]
             truth, outcomes = tile.measure(step)
             risk, regret, best = risk_and_regret(here, truth, settings.alpha)
+            del truth  # as large as theta
             parts.append(
                 {
                     "gradient_mse": risk,
