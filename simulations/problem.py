@@ -214,6 +214,15 @@ class Moving(Protocol):
         The order of no sum may depend on it.
         """
 
+    def sample(
+        self,
+        theta: FloatArray,
+        step: int,
+        draw: Any,
+        gradients_of: Sequence[int] | None = None,
+    ) -> Sample:
+        """As `Problem.sample`, with the gradients of these controllers alone, in their order."""
+
     def move(self, theta: FloatArray, step: int, draw: Any) -> Move:
         """`Problem.sample(...).move`, to the bit."""
 

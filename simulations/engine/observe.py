@@ -16,6 +16,7 @@ from simulations.problem import Problem, Truth
 
 __all__ = [
     "DERIVED",
+    "FROM_GRADIENTS",
     "PER_PROMPT",
     "derive_signal",
     "inner",
@@ -38,6 +39,9 @@ DERIVED = (
     "uniform",
 )
 """Signals that the engine makes for any problem."""
+
+FROM_GRADIENTS = frozenset(DERIVED) - {"uniform"}
+"""Those that :func:`derive_signal` makes, from the sampled gradients and the truth."""
 
 PER_PROMPT = ("solved", "any_rewarded")
 

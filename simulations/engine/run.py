@@ -27,7 +27,7 @@ from gac_ref.errors import fail
 from simulations.engine.controllers import Controller
 from simulations.engine.curves import Curves
 from simulations.engine.heap import keep_freed_memory
-from simulations.engine.observe import derive_signal, norms, observe, require_signals, uses
+from simulations.engine.observe import FROM_GRADIENTS, derive_signal, norms, observe, require_signals, uses
 from simulations.engine.outcomes import Tally, risk_and_regret
 from simulations.engine.settings import RunSettings
 from simulations.engine.statistics import NOT_DUE, separated, wanted_statistics
@@ -41,7 +41,7 @@ TILE_ELEMENTS = 40_960
 """Parameters in a tile, about: arrays of 320 KiB. Smaller ones fit the second-level cache better,
 and lose more to the cost of the calls."""
 
-TILE_TRAJECTORIES = 256
+TILE_TRAJECTORIES = 512
 """Trajectories in a tile, at least: what hides the cost of the calls where d is large."""
 
 
@@ -119,10 +119,14 @@ class Chunk:
         self._places: list[slice] = []  # of each tile on the axis of the seeds
         scratch = np.empty((2, count * min(width * BLOCK, n) * plan.problem.dimension))
         phi = [c for c, each in enumerate(plan.controllers) if isinstance(each.rule, CHORDPhi)]
+        readers = [
+            c for c, each in enumerate(plan.controllers) if FROM_GRADIENTS & set(uses(each.rule))
+        ]
         for first in range(0, len(blocks), width):
             part, sizes = blocks[first : first + width], self.sizes[first : first + width]
             seeds = sum(sizes)
-            tile = Tile(plan.problem, plan.settings.seed, part, seeds, count, scratch, phi)
+            root = plan.settings.seed
+            tile = Tile(plan.problem, root, part, seeds, count, scratch, phi, readers)
             self.tiles.append(tile)
             self._places.append(slice(first * BLOCK, first * BLOCK + seeds))
         # A rule that reads nothing gives all seeds the same weight: one number is enough.
@@ -219,15 +223,14 @@ class Chunk:
             mu[c] = info.mu
             if isinstance(controller.rule, SASR):
                 for tile, place, sample in zip(self.tiles, self._places, samples, strict=True):
-                    gradient = np.broadcast_to(sample.grad_s, tile.theta.shape)[c]
-                    self.previous_norm[c, place] = norms(gradient)
+                    self.previous_norm[c, place] = norms(tile.gradients_of(c, sample)[0])
         return mu
 
     def _derive(self, name: str, c: int, samples: list[Sample], rate: float) -> FloatArray:
         """A signal that follows from one controller's gradients and truth, [n]."""
         parts = []
         for tile, sample in zip(self.tiles, samples, strict=True):
-            g_s, g_r = (np.broadcast_to(g, tile.theta.shape)[c] for g in sample[:2])
+            g_s, g_r = tile.gradients_of(c, sample)
             exact = partial(tile.truth_of, c, self.step)
             parts.append(derive_signal(name, g_s, g_r, exact, rate))
         return np.concatenate(parts)

@@ -53,6 +53,7 @@ class Tile:
             used up before the next one is asked for anything.
         phi_weighted: Places of the controllers whose SFT tokens are weighted by phi, where the
             model has tokens.
+        readers: Places of the controllers that look at their gradients.
     """
 
     def __init__(
@@ -64,9 +65,10 @@ class Tile:
         controllers: int,
         scratch: FloatArray,
         phi_weighted: Sequence[int] = (),
+        readers: Sequence[int] = (),
     ) -> None:
         self.problem, self.seeds = problem, seeds
-        self._phi_weighted = list(phi_weighted)
+        self._phi_weighted, self._readers = list(phi_weighted), list(readers)
         self._in_place = problem if isinstance(problem, InPlace) else None
         self._redrawing = problem if isinstance(problem, Redrawing) else None
         self._measuring = problem if isinstance(problem, Measuring) else None
@@ -107,6 +109,14 @@ class Tile:
             return self._moving.move(self.theta, step, self._draw)
         return self.move_of(self._observe(step, self._shared))
 
+    def gradients_of(self, c: int, sample: Sample) -> tuple[FloatArray, FloatArray]:
+        """Gradients of one controller that looks at them, [t, d] each."""
+        if self._moving is not None:
+            place = self._readers.index(c)
+            return sample.grad_s[place], sample.grad_r[place]
+        shape = self.theta.shape
+        return np.broadcast_to(sample.grad_s, shape)[c], np.broadcast_to(sample.grad_r, shape)[c]
+
     def move_of(self, sample: Sample) -> Move:
         """What a sample moves theta by."""
         return sample.move or partial(self._mixed, sample.grad_s, sample.grad_r)
@@ -131,8 +141,10 @@ class Tile:
         self._draw_step(step)
         if self._in_place is not None and out is not None:
             return self._in_place.sample_into(self.theta, step, self._draw, out)
+        if self._moving is not None:
+            return self._moving.sample(self.theta, step, self._draw, self._readers)
         sample = self.problem.sample(self.theta, step, self._draw)
-        if self._phi_weighted and sample.phi_gradient is not None and sample.move is None:
+        if self._phi_weighted and sample.phi_gradient is not None:
             sample.grad_s[self._phi_weighted] = sample.phi_gradient(self._phi_weighted)
         return sample
 

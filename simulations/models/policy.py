@@ -226,8 +226,21 @@ class PolicyModel(ABC):
         rollouts = sample_rollouts(softmax(logits), drawn)
         return observation(log_softmax(logits), rollouts, drawn)
 
-    def sample(self, theta: ArrayLike, step: int, draw: PolicyDraw) -> Sample:
+    def sample(
+        self,
+        theta: ArrayLike,
+        step: int,
+        draw: PolicyDraw,
+        gradients_of: Sequence[int] | None = None,
+    ) -> Sample:
         """Both sampled batch gradients at theta [..., n, d], and what controllers may read.
+
+        Args:
+            theta: [..., n, d].
+            step: The step.
+            draw: Its random numbers.
+            gradients_of: Places of the controllers whose gradients are wanted, on the first of two
+                leading axes; None for all.
 
         Raises:
             GACError: theta and the draw have different numbers of seeds.
@@ -236,9 +249,10 @@ class PolicyModel(ABC):
         logits = by_column(self.logits(array))
         batch = sampled_batch(array, softmax(logits), Drawn(self, *draw))
         readings = PolicyReadings(logits, batch.rollouts, batch.drawn)
+        grad_s, grad_r = batch.gradients(gradients_of)
         return Sample(
-            grad_s=batch.grad_s(),
-            grad_r=batch.grad_r(),
+            grad_s=grad_s,
+            grad_r=grad_r,
             signals=Signals(),
             statistics=readings.proxies,
             on_demand=readings.signals,

@@ -31,7 +31,8 @@ class PolicyBatch(NamedTuple):
         >>> bandit, rng = Bandit(contexts=1, arms=2), np.random.default_rng(0)
         >>> theta, drawn = np.zeros((3, 2)), Drawn(bandit, *bandit.draw(rng, 3, 0))
         >>> batch = sampled_batch(theta, np.full((3, 1, 1, 2), 0.5), drawn)
-        >>> both = 0.5 * (0.25 * batch.grad_s() + 0.75 * batch.grad_r())
+        >>> grad_s, grad_r = batch.gradients()
+        >>> both = 0.5 * (0.25 * grad_s + 0.75 * grad_r)
         >>> bool(np.allclose(batch.move(np.full(3, 0.25), 0.5), both))
         True
     """
@@ -41,21 +42,30 @@ class PolicyBatch(NamedTuple):
     rollouts: Rollouts
     drawn: Drawn
 
-    def grad_s(self) -> FloatArray:
-        """Sampled SFT gradient, [..., n, d]."""
-        return self._pulled_back(self._of_experts(1.0))
+    def gradients(
+        self, controllers: Sequence[int] | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Sampled gradients of both branches, SFT and RL, [..., n, d].
 
-    def grad_r(self) -> FloatArray:
-        """Sampled RL gradient, [..., n, d]."""
-        return self._pulled_back(self._of_rollouts(1.0))
+        Args:
+            controllers: Places on the first of two leading axes, theirs alone; None for all.
+        """
+        if controllers is not None and not controllers:
+            none = np.empty((0, *self.theta.shape[1:]))
+            return none, none
+        weights_s, weights_r = self._of_experts(1.0), self._of_rollouts(1.0)
+        here = self
+        if controllers is not None:
+            chosen = list(controllers)
+            here = self._at(chosen)
+            weights_s, weights_r = by_column(weights_s[chosen]), by_column(weights_r[chosen])
+        return here._pulled_back(weights_s), here._pulled_back(weights_r)
 
     def phi_gradient(self, controllers: Sequence[int] | None) -> FloatArray:
         """Sampled SFT gradient with tokens weighted by phi, for the controllers at these places."""
         if controllers is None:
             return self._pulled_back(self._of_experts(1.0) * _phi(self.p))
-        chosen = list(controllers)
-        here = self._replace(theta=self.theta[chosen], p=by_column(self.p[chosen]))
-        return here.phi_gradient(None)
+        return self._at(list(controllers)).phi_gradient(None)
 
     def move(
         self, mu: FloatArray, rate: float, phi_weighted: Sequence[int] = ()
@@ -72,6 +82,10 @@ class PolicyBatch(NamedTuple):
             weights[c] *= _phi(self.p[c])
         weights += self._of_rollouts(rate * (1.0 - mu))
         return self._pulled_back(weights)
+
+    def _at(self, chosen: list[int]) -> PolicyBatch:
+        """The demonstrations as these controllers see them."""
+        return self._replace(theta=self.theta[chosen], p=by_column(self.p[chosen]))
 
     def _of_experts(self, scale: FloatArray | float) -> FloatArray:
         """What `scale` times the SFT gradient weights each pair with, [..., n, X, S, V]."""
