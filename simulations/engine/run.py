@@ -41,7 +41,7 @@ TILE_ELEMENTS = 40_960
 """Parameters in a tile, about: arrays of 320 KiB. Smaller ones fit the second-level cache better,
 and lose more to the cost of the calls."""
 
-TILE_TRAJECTORIES = 512
+TILE_TRAJECTORIES = 256
 """Trajectories in a tile, at least: what hides the cost of the calls where d is large."""
 
 
