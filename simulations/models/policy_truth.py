@@ -77,16 +77,15 @@ def policy_truth(
 
     def gradient(weights: FloatArray) -> FloatArray:
         """Minus the prompts' mean of the weighted scores; one weight a level, [..., X, L]."""
-        weights = by_column(weights, 2)
-        table = weights[..., 0, None, None] * scores[..., 0, :, :]
-        for level in range(1, len(levels)):
-            table += weights[..., level, None, None] * scores[..., level, :, :]
-        return pulled_back(table)
+        shares = by_column(weights / -prompts, 2)[..., None, None]
+        *terms, last = (shares[..., level, :, :] * scores[..., level, :, :] for level in each)
+        for term in terms[1:]:
+            terms[0] += term
+        return model.pullback(theta, model.as_read(np.add, terms[0], last))
 
-    def pulled_back(table: FloatArray) -> FloatArray:
-        return model.pullback(theta, model.as_read(np.negative, table / prompts))
-
-    g_s = pulled_back(scores[..., -1, :, :])
+    each = range(len(levels))
+    share = np.full((1, 1, 1), -1.0 / prompts)
+    g_s = model.pullback(theta, model.as_read(np.multiply, scores[..., -1, :, :], share))
     g_r = gradient(np.broadcast_to(levels, chance.shape))
     unbiased = model.advantage == EXACT_BASELINE
     mean_r = g_r if unbiased else gradient(group.weight)

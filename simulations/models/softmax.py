@@ -181,14 +181,20 @@ def kl_divergence(logp: FloatArray, logq: FloatArray, p: FloatArray | None = Non
         >>> float(kl_divergence(p, p))
         0.0
     """
-    d = logq - logp
+    d = np.asarray(logq - logp)
     # p e^d is q: the product of a tiny p and a huge e^d would be 0 times infinity. Where d is
     # large the two forms agree; where it is small expm1 keeps the digits.
     if p is None:
         p = np.exp(logp)
-    small = np.abs(d) < 1.0
-    near = p * (np.expm1(np.where(small, d, 0.0)) - d)
-    return row_sum(np.where(small, near, np.exp(logq) - p - p * d))
+    large = np.abs(d) >= 1.0
+    near = np.expm1(np.where(large, 0.0, d))
+    near -= d
+    near *= p
+    far = np.exp(logq) - p
+    d *= p
+    far -= d
+    np.copyto(near, far, where=large)
+    return row_sum(near)
 
 
 def score_table(joint: FloatArray, p: FloatArray) -> FloatArray:
