@@ -86,9 +86,7 @@ class Move(Protocol):
     A gradient that is linear in the samples' weights is one backward pass for both branches.
     """
 
-    def __call__(
-        self, mu: FloatArray, rate: float, phi_weighted: Sequence[int] = ()
-    ) -> FloatArray:
+    def __call__(self, mu: FloatArray, rate: float, phi_weighted: Sequence[int] = ()) -> FloatArray:
         r""":math:`\eta\,(\mu G_s + (1 - \mu) G_r)`, [..., d]; to be called before theta moves.
 
         Args:

@@ -27,7 +27,14 @@ from gac_ref.errors import fail
 from simulations.engine.controllers import Controller
 from simulations.engine.curves import Curves
 from simulations.engine.heap import keep_freed_memory
-from simulations.engine.observe import FROM_GRADIENTS, derive_signal, norms, observe, require_signals, uses
+from simulations.engine.observe import (
+    FROM_GRADIENTS,
+    derive_signal,
+    norms,
+    observe,
+    require_signals,
+    uses,
+)
 from simulations.engine.outcomes import Tally, risk_and_regret
 from simulations.engine.settings import RunSettings
 from simulations.engine.statistics import NOT_DUE, separated, wanted_statistics

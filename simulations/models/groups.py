@@ -107,7 +107,9 @@ def advantages_of(rewards: FloatArray, levels: tuple[float, ...], convention: st
         return np.asarray(np.moveaxis(relative, -1, 1))
     by_wins = composition_table(levels, rewards.shape[1], convention).advantages
     won = rewards == levels[1]
-    return np.asarray(by_wins.reshape(-1).take(2 * won.sum(axis=1, keepdims=True) + won))
+    kind = np.min_scalar_type(2 * rewards.shape[1] + 1)  # small integers: a fraction of the memory
+    place = 2 * won.sum(axis=1, keepdims=True, dtype=kind) + won
+    return np.asarray(by_wins.reshape(-1).take(place))
 
 
 def relative_advantages(rewards: FloatArray, convention: str) -> FloatArray:

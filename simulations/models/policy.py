@@ -39,8 +39,8 @@ from simulations.models.layout import by_column, by_row, rows
 from simulations.models.observation import Observation
 from simulations.models.policy_batch import sampled_batch
 from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw, refill
-from simulations.models.policy_paths import codes_of
 from simulations.models.policy_outcomes import law_of, policy_outcomes
+from simulations.models.policy_paths import codes_of
 from simulations.models.policy_sampling import (
     PolicyReadings,
     observation,

@@ -42,9 +42,7 @@ class PolicyBatch(NamedTuple):
     rollouts: Rollouts
     drawn: Drawn
 
-    def gradients(
-        self, controllers: Sequence[int] | None = None
-    ) -> tuple[FloatArray, FloatArray]:
+    def gradients(self, controllers: Sequence[int] | None = None) -> tuple[FloatArray, FloatArray]:
         """Sampled gradients of both branches, SFT and RL, [..., n, d].
 
         Args:
@@ -67,9 +65,7 @@ class PolicyBatch(NamedTuple):
             return self._pulled_back(self._of_experts(1.0) * _phi(self.p))
         return self._at(list(controllers)).phi_gradient(None)
 
-    def move(
-        self, mu: FloatArray, rate: float, phi_weighted: Sequence[int] = ()
-    ) -> FloatArray:
+    def move(self, mu: FloatArray, rate: float, phi_weighted: Sequence[int] = ()) -> FloatArray:
         r""":math:`\eta\,(\mu G_s + (1 - \mu) G_r)`, [..., n, d], by one backward pass.
 
         Args:
@@ -90,7 +86,9 @@ class PolicyBatch(NamedTuple):
     def _of_experts(self, scale: FloatArray | float) -> FloatArray:
         """What `scale` times the SFT gradient weights each pair with, [..., n, X, S, V]."""
         share = np.asarray(scale * (-1.0 / self.drawn.model.experts))[..., None, None, None]
-        return np.multiply(self.drawn.expert_uses, share, out=np.empty_like(self.p))
+        weights = np.empty_like(self.p)
+        np.multiply(self.drawn.expert_uses, share, out=weights)
+        return weights
 
     def _of_rollouts(self, scale: FloatArray | float) -> FloatArray:
         """As `_of_experts`, of the RL gradient."""

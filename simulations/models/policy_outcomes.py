@@ -63,4 +63,4 @@ def law_of(uses: FloatArray) -> SequenceLaw:
 
 def _per_prompt(values: FloatArray) -> FloatArray:
     """Mean over the prompts of a sum over what follows, [..., X, K] to [...]."""
-    return tree_sum(values.reshape(*values.shape[:-2], -1)) / values.shape[-2]
+    return np.asarray(tree_sum(values.reshape(*values.shape[:-2], -1)) / values.shape[-2])

@@ -79,9 +79,7 @@ def sample_rollouts(p: FloatArray, drawn: Drawn) -> Rollouts:
     else:
         advantages = advantages_of(rewards, model.levels, model.advantage)
     every = (model.groups * model.group_size, *lead)
-    return Rollouts(
-        places.reshape(-1, *every), rewards.reshape(every), advantages.reshape(every)
-    )
+    return Rollouts(places.reshape(-1, *every), rewards.reshape(every), advantages.reshape(every))
 
 
 def observation(logp: FloatArray, rollouts: Rollouts, drawn: Drawn) -> Observation:
@@ -168,7 +166,7 @@ class PolicyReadings(NamedTuple):
         """:func:`observed_proxies`, of the controllers at these places, or of all."""
         rollouts = self.rollouts
         logits, pairs, advantages = self.logits, rollouts.pairs, rollouts.advantages
-        if controllers is not None:
+        if controllers is not None and len(controllers) < len(logits):
             chosen = list(controllers)
             logits = logits[chosen]
             pairs, advantages = pairs[..., chosen, :], advantages[..., chosen, :]

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["policy_truth"]
 
 
-def policy_truth(
-    model: PolicyModel, theta: FloatArray, p: FloatArray, uses: FloatArray
-) -> Truth:
+def policy_truth(model: PolicyModel, theta: FloatArray, p: FloatArray, uses: FloatArray) -> Truth:
     r"""Exact truth at theta [..., d].
 
     With :math:`m_x = E[h \mid x]` the mean of a group's estimator at prompt x and everything
@@ -75,6 +73,8 @@ def policy_truth(
         advantage=model.advantage,
     )
 
+    each = range(len(levels))
+
     def gradient(weights: FloatArray) -> FloatArray:
         """Minus the prompts' mean of the weighted scores; one weight a level, [..., X, L]."""
         shares = by_column(weights / -prompts, 2)[..., None, None]
@@ -83,7 +83,6 @@ def policy_truth(
             terms[0] += term
         return model.pullback(theta, model.as_read(np.add, terms[0], last))
 
-    each = range(len(levels))
     share = np.full((1, 1, 1), -1.0 / prompts)
     g_s = model.pullback(theta, model.as_read(np.multiply, scores[..., -1, :, :], share))
     g_r = gradient(np.broadcast_to(levels, chance.shape))
