@@ -53,7 +53,7 @@ class Tile:
             used up before the next one is asked for anything.
         phi_weighted: Places of the controllers whose SFT tokens are weighted by phi, where the
             model has tokens.
-        readers: Places of the controllers that look at their gradients.
+        readers: Places of the controllers that look at their gradients or at the truth.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Tile:
 
     def drift(self) -> FloatArray:
         """Half the squared distance from the start, [C, t]."""
-        away = np.subtract(self.theta, self.theta0, order="C")
+        away = np.subtract(self.theta, self.theta0, order="C")  # as `inner` sums it
         return 0.5 * inner(away, away)
 
     def descend(

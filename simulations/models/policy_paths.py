@@ -23,7 +23,7 @@ __all__ = ["codes_of", "over_controllers", "places_of", "sample_paths", "table_w
 
 
 def over_controllers(values: AnyArray, lead: Sequence[int]) -> AnyArray:
-    """Values of the seeds, [K..., n], so that they broadcast with [K..., *lead], lead = (..., n).
+    """Values of the seeds, [K..., n], so that they broadcast with ``[K..., *lead]``, lead = (..., n).
 
     Examples:
         >>> over_controllers(np.zeros((4, 3)), (2, 3)).shape
@@ -33,7 +33,7 @@ def over_controllers(values: AnyArray, lead: Sequence[int]) -> AnyArray:
 
 
 def places_of(pairs: IntArray, lead: Sequence[int]) -> IntArray:
-    """Places of the pairs, [..., *lead] or what broadcasts with it.
+    """Places of the pairs, ``[..., *lead]`` or what broadcasts with it.
 
     Examples:
         >>> places_of(np.array([[0, 0], [5, 5]]), (2,)).tolist()
@@ -93,11 +93,11 @@ def sample_paths(
 def table_weights(
     places: IntArray, weights: FloatArray, shape: Shape, lead: Sequence[int]
 ) -> FloatArray:
-    """Sum of the sequences' weights over each pair that they use, [*lead, X, S, V], by column.
+    """Sum of the sequences' weights over each pair they use, ``[*lead, X, S, V]``, by column.
 
     Args:
-        places: [T, N, *lead].
-        weights: One a sequence; broadcasts with [N, *lead].
+        places: ``[T, N, *lead]``.
+        weights: One a sequence; broadcasts with ``[N, *lead]``.
         shape: The table's extents.
         lead: The trajectories' axes.
 
