@@ -23,7 +23,7 @@ __all__ = ["codes_of", "over_controllers", "places_of", "sample_paths", "table_w
 
 
 def over_controllers(values: AnyArray, lead: Sequence[int]) -> AnyArray:
-    """Values of the seeds, [K..., n], so that they broadcast with ``[K..., *lead]``, lead = (..., n).
+    """Values of the seeds, [K..., n], to broadcast with ``[K..., *lead]``, lead = (..., n).
 
     Examples:
         >>> over_controllers(np.zeros((4, 3)), (2, 3)).shape
