@@ -22,7 +22,17 @@ from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray
 from gac_ref.baselines import Signals
 
-__all__ = ["InPlace", "Problem", "Sample", "Statistics", "Truth"]
+__all__ = [
+    "InPlace",
+    "Measuring",
+    "Move",
+    "Moving",
+    "Problem",
+    "Redrawing",
+    "Sample",
+    "Statistics",
+    "Truth",
+]
 
 
 class Truth(NamedTuple):
@@ -70,6 +80,23 @@ class Statistics(Protocol):
         """
 
 
+class Move(Protocol):
+    r"""The move that a step's sample makes of the weights: cheaper than both gradients.
+
+    A gradient that is linear in the samples' weights is one backward pass for both branches.
+    """
+
+    def __call__(self, mu: FloatArray, rate: float, phi_weighted: Sequence[int] = ()) -> FloatArray:
+        r""":math:`\eta\,(\mu G_s + (1 - \mu) G_r)`, [..., d]; to be called before theta moves.
+
+        Args:
+            mu: Weight on SFT, [...].
+            rate: Learning rate.
+            phi_weighted: Places of the controllers, on the first of two leading axes, whose
+                G_s is that of `Sample.phi_gradient`.
+        """
+
+
 class Sample(NamedTuple):
     """One noisy observation of both branches.
 
@@ -85,6 +112,7 @@ class Sample(NamedTuple):
         phi_gradient: Gives the sampled gradient of the SFT loss whose tokens are weighted by a
             detached phi(p) = p (1 - p), for controllers as `statistics` takes them; None where
             there are no tokens. To be called before theta moves.
+        move: Gives the move; None where the engine makes it of the gradients.
 
     Examples:
         >>> Sample(np.zeros(2), np.ones(2), Signals()).grad_r.tolist()
@@ -97,6 +125,7 @@ class Sample(NamedTuple):
     statistics: Statistics | None = None
     on_demand: Callable[[Collection[str]], Signals] | None = None
     phi_gradient: Callable[[Sequence[int] | None], FloatArray] | None = None
+    move: Move | None = None
 
 
 @runtime_checkable
@@ -149,11 +178,11 @@ class Problem(Protocol):
 
 
 @runtime_checkable
-class InPlace(Protocol):
-    """A problem that can also write into arrays that it is given.
+class Redrawing(Protocol):
+    """A problem that can also draw into arrays that it is given.
 
     Memory that is written again while it is in cache costs a fraction of fresh memory: the engine
-    has all blocks of a tile draw into one array, and uses the same gradients step after step.
+    has all blocks of a tile draw into one array, step after step.
     """
 
     def redraw(self, draw: Any, rngs: Sequence[np.random.Generator], step: int) -> None:
@@ -162,11 +191,45 @@ class InPlace(Protocol):
         Each share has the numbers that `draw` would have given from its generator.
         """
 
+
+@runtime_checkable
+class InPlace(Protocol):
+    """A problem that can also sample into arrays that it is given, for the same reason."""
+
+    def sample_into(
+        self, theta: FloatArray, step: int, draw: Any, out: tuple[FloatArray, FloatArray]
+    ) -> Sample:
+        """As `Problem.sample`, the gradients in `out`, two C-contiguous arrays of theta's shape."""
+
+
+@runtime_checkable
+class Moving(Protocol):
+    """A problem that samples a move without the gradients of each branch."""
+
+    def laid(self, theta: FloatArray) -> FloatArray:
+        """The same theta, lying in memory as `move` reads and writes it best.
+
+        The order of no sum may depend on it.
+        """
+
     def sample(
         self,
         theta: FloatArray,
         step: int,
         draw: Any,
-        out: tuple[FloatArray, FloatArray] | None = None,
+        gradients_of: Sequence[int] | None = None,
     ) -> Sample:
-        """As `Problem.sample`, the gradients in `out`, two C-contiguous arrays of theta's shape."""
+        """As `Problem.sample`, with the gradients of these controllers alone, in their order."""
+
+    def move(self, theta: FloatArray, step: int, draw: Any) -> Move:
+        """`Problem.sample(...).move`, to the bit."""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A problem whose exact values and outcomes at one theta share most of their work."""
+
+    def measure(
+        self, theta: FloatArray, step: int, draw: Any = None
+    ) -> tuple[Truth, dict[str, FloatArray]]:
+        """`Problem.truth` and `Problem.outcomes`, up to rounding."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from _policies import enumerate_exactly, gradient, stack, table_of
 
 import gac_ref
 from gac_ref import GACConfig
 from gac_ref.baselines import Signals
+from gac_ref.errors import GACError
 from simulations.models.observation import observed_proxies, observed_signals, to_batch
 from simulations.problem import Problem
 
@@ -106,6 +108,46 @@ def check_phi_gradient(model: Any) -> None:
             return -(weights * flat[:, codes]).sum(axis=1).mean(axis=-1)
 
         near(found, gradient(loss, theta))
+
+
+def check_move(model: Any) -> None:
+    """The move is the rate times the mixture of the gradients, phi-weighted where asked for."""
+    rng = np.random.default_rng(12)
+    points = model.laid(model.start(rng, 4) + rng.normal(size=(3, 4, model.dimension)))
+    draw, mu = model.draw(rng, 4, 0), rng.random((3, 4))
+    sample = model.sample(points, 0, draw)
+    of_sft = sample.grad_s.copy()
+    of_sft[[1]] = sample.phi_gradient([1])
+    expected = 0.5 * (mu[..., None] * of_sft + (1.0 - mu[..., None]) * sample.grad_r)
+    moves = [each(mu, 0.5, [1]) for each in (sample.move, model.move(points, 0, draw))]
+    near(moves[0], expected)
+    np.testing.assert_array_equal(*moves)
+    assert np.abs(of_sft - sample.grad_s).max() > 1e-3
+    for some in ([], [2, 0]):
+        few = model.sample(points, 0, draw, gradients_of=some)
+        np.testing.assert_array_equal(few.grad_s, sample.grad_s[some])
+        np.testing.assert_array_equal(few.grad_r, sample.grad_r[some])
+
+
+def check_measuring(model: Any) -> None:
+    """Truth and outcomes together are those of each by itself."""
+    rng = np.random.default_rng(13)
+    points = model.start(rng, 4) + rng.normal(size=(2, 4, model.dimension))
+    truth, outcomes = model.measure(points, 0)
+    for found, wanted in zip(truth, model.truth(points, 0), strict=True):
+        near(found, wanted)
+    for name, wanted in model.outcomes(points, 0).items():
+        near(outcomes[name], wanted)
+
+
+def check_redrawing(model: Any) -> None:
+    """Each generator gives the numbers of a draw of its own."""
+    draw = model.draw(np.random.default_rng(0), 6, 0)
+    model.redraw(draw, [np.random.default_rng(seed) for seed in (1, 2, 3)], 0)
+    apart = [model.draw(np.random.default_rng(seed), 2, 0).numbers for seed in (1, 2, 3)]
+    np.testing.assert_array_equal(draw.numbers, np.concatenate(apart))
+    with pytest.raises(GACError, match="6 seeds have no equal shares for 4 generators"):
+        model.redraw(draw, [np.random.default_rng(0)] * 4, 0)
 
 
 def check_per_sample_gradients(model: Any) -> None:
@@ -232,6 +274,9 @@ def check_bits_do_not_depend_on_the_company(model: Any) -> None:
             (
                 sample[:2],
                 sample.phi_gradient(None),
+                sample.move(np.full(points.shape[:-1], 0.3), 0.5),
+                model.sample(model.laid(points), 0, of)[:2],
+                model.measure(points, 0),
                 sample.on_demand(Signals._fields),
                 [sample.statistics(config) for config in CONFIGS],
                 tuple(model.truth(points, 0)),
@@ -286,6 +331,9 @@ ALL = (
     check_truth_and_outcomes,
     check_batch_gradients,
     check_phi_gradient,
+    check_move,
+    check_measuring,
+    check_redrawing,
     check_per_sample_gradients,
     check_agrees_with_package_losses,
     check_proxies_match_the_estimator,

@@ -10,7 +10,7 @@ from simulations.engine.run import Chunk, Plan
 from simulations.engine.settings import RunSettings
 from simulations.engine.streams import BLOCK
 from simulations.models.groups import ADVANTAGES, advantages_of, relative_advantages
-from simulations.models.layout import by_column, by_row, columns, flat, rows, tables
+from simulations.models.layout import by_column, by_entry, by_row, columns, flat, rows, tables
 from simulations.models.policy_paths import (
     codes_of,
     over_controllers,
@@ -43,6 +43,9 @@ def test_a_layout_changes_no_value() -> None:
     back = by_row(np.add, laid, laid)
     np.testing.assert_array_equal(back, 2.0 * table)
     assert back.flags.c_contiguous
+    entries = by_entry(np.add, laid, laid)
+    np.testing.assert_array_equal(entries, back)
+    assert np.shares_memory(entries.reshape(*LEAD, -1), entries)
 
 
 def test_a_place_is_where_a_code_stands_among_the_tables_of_all_trajectories() -> None:

@@ -374,7 +374,7 @@ def test_unequal_shares_of_the_seeds_are_refused():
 def test_a_sample_in_given_arrays_is_the_sample():
     theta = np.random.default_rng(5).normal(size=(2, 3, 5))
     draw, out = TURNED.draw(RNG(), 3, 0), (np.full(theta.shape, np.nan), np.full(theta.shape, 7.0))
-    fresh, given = TURNED.sample(theta, 0, draw), TURNED.sample(theta, 0, draw, out)
+    fresh, given = TURNED.sample(theta, 0, draw), TURNED.sample_into(theta, 0, draw, out)
     for ours, array, theirs in zip(given[:2], out, fresh[:2], strict=True):
         assert ours is array
         np.testing.assert_array_equal(ours, theirs)

@@ -16,6 +16,7 @@ from simulations.problem import Problem, Truth
 
 __all__ = [
     "DERIVED",
+    "FROM_GRADIENTS",
     "PER_PROMPT",
     "derive_signal",
     "inner",
@@ -38,6 +39,9 @@ DERIVED = (
     "uniform",
 )
 """Signals that the engine makes for any problem."""
+
+FROM_GRADIENTS = frozenset(DERIVED) - {"uniform"}
+"""Those that :func:`derive_signal` makes, from the sampled gradients and the truth."""
 
 PER_PROMPT = ("solved", "any_rewarded")
 
@@ -133,6 +137,8 @@ def norms(gradient: FloatArray) -> FloatArray:
 
 def inner(a: FloatArray, b: FloatArray) -> FloatArray:
     """Inner product over the last axis; the order of its sum does not depend on other axes."""
+    # A slow axis would be summed in another order, and one trajectory alone has none.
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     return np.asarray(np.einsum("...d,...d->...", a, b))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from gac_ref._typing import AnyArray, ArrayLike, BoolArray, FloatArray
 from gac_ref.errors import fail
 from simulations.engine.settings import RunSettings
+from simulations.models.softmax import tree_sum
 from simulations.problem import Truth
 
 __all__ = ["Tally", "metric_units", "risk_and_regret"]
@@ -88,12 +89,15 @@ def risk_and_regret(
         value = (m - alpha) ** 2 * spread + noise
         pull = alpha * spread
     else:
-        delta = truth.g_s - truth.g_r
-        offset = truth.bias_r - alpha * delta
-        slope = delta + truth.bias_s - truth.bias_r
-        error = m[..., None] * slope + offset
-        value = np.sum(error * error, axis=-1) + noise
-        spread, pull = np.sum(slope * slope, axis=-1), -np.sum(slope * offset, axis=-1)
+        offset = truth.g_s - truth.g_r
+        slope = offset + (truth.bias_s - truth.bias_r)
+        offset *= -alpha
+        offset += truth.bias_r
+        spread, pull = tree_sum(slope * slope), -tree_sum(slope * offset)
+        error = m[..., None] * slope
+        error += offset
+        error *= error
+        value = tree_sum(error) + noise
     curvature = spread + s + r - 2.0 * k
     flat = curvature == 0.0
     free = np.where(flat, alpha, (pull + r - k) / np.where(flat, 1.0, curvature))

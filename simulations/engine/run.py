@@ -27,13 +27,20 @@ from gac_ref.errors import fail
 from simulations.engine.controllers import Controller
 from simulations.engine.curves import Curves
 from simulations.engine.heap import keep_freed_memory
-from simulations.engine.observe import derive_signal, norms, observe, require_signals, uses
+from simulations.engine.observe import (
+    FROM_GRADIENTS,
+    derive_signal,
+    norms,
+    observe,
+    require_signals,
+    uses,
+)
 from simulations.engine.outcomes import Tally, risk_and_regret
 from simulations.engine.settings import RunSettings
 from simulations.engine.statistics import NOT_DUE, separated, wanted_statistics
 from simulations.engine.streams import BLOCK
-from simulations.engine.tile import Gradients, Tile, joined_signals
-from simulations.problem import Problem, Sample
+from simulations.engine.tile import Tile, joined_signals
+from simulations.problem import Move, Problem, Sample
 
 __all__ = ["Chunk", "Plan"]
 
@@ -119,10 +126,14 @@ class Chunk:
         self._places: list[slice] = []  # of each tile on the axis of the seeds
         scratch = np.empty((2, count * min(width * BLOCK, n) * plan.problem.dimension))
         phi = [c for c, each in enumerate(plan.controllers) if isinstance(each.rule, CHORDPhi)]
+        readers = [
+            c for c, each in enumerate(plan.controllers) if FROM_GRADIENTS & set(uses(each.rule))
+        ]
         for first in range(0, len(blocks), width):
             part, sizes = blocks[first : first + width], self.sizes[first : first + width]
             seeds = sum(sizes)
-            tile = Tile(plan.problem, plan.settings.seed, part, seeds, count, scratch, phi)
+            root = plan.settings.seed
+            tile = Tile(plan.problem, root, part, seeds, count, scratch, phi, readers)
             self.tiles.append(tile)
             self._places.append(slice(first * BLOCK, first * BLOCK + seeds))
         # A rule that reads nothing gives all seeds the same weight: one number is enough.
@@ -164,23 +175,23 @@ class Chunk:
             self.plan.controllers, self.states, step, tokens=self.plan.problem.tokens
         )
         rate, measured = settings.rate(step), step % settings.measure_every == 0
-        gradients: Iterable[Gradients]
+        moves: Iterable[Move]
         if wanted or measured or self._reads:
             found = [tile.sample(step, wanted, self._names) for tile in self.tiles]
             samples = [sample for sample, _ in found]
             parts = [statistics for _, statistics in found if statistics is not None]
             mu = self._weights(samples, separated(wanted, parts) if parts else None, rate)
-            gradients = [sample[:2] for sample in samples]
-        else:  # Nothing but the move looks at the gradients: a tile's are made as it moves.
+            moves = [t.move_of(sample) for t, sample in zip(self.tiles, samples, strict=True)]
+        else:  # Nothing but the move looks at a sample: a tile's is made as it moves.
             mu = self._weights([], {}, rate)
-            gradients = (tile.gradients(step) for tile in self.tiles)
+            moves = (tile.move(step) for tile in self.tiles)
         self.tally.weigh(mu, self._frozen)
         if measured:
             self._measure(mu)
         frozen, diverged = self._frozen, False
-        for tile, place, pair in zip(self.tiles, self._places, gradients, strict=True):
+        for tile, place, move in zip(self.tiles, self._places, moves, strict=True):
             still = None if frozen is None else frozen[:, place]
-            bad = tile.descend(pair, mu[:, place], rate, still)
+            bad = tile.descend(move, mu[:, place], rate, still)
             if bad is not None:
                 self.tally.arrays["diverged"][:, place] |= bad
                 diverged = True
@@ -219,15 +230,14 @@ class Chunk:
             mu[c] = info.mu
             if isinstance(controller.rule, SASR):
                 for tile, place, sample in zip(self.tiles, self._places, samples, strict=True):
-                    gradient = np.broadcast_to(sample.grad_s, tile.theta.shape)[c]
-                    self.previous_norm[c, place] = norms(gradient)
+                    self.previous_norm[c, place] = norms(tile.gradients_of(c, sample)[0])
         return mu
 
     def _derive(self, name: str, c: int, samples: list[Sample], rate: float) -> FloatArray:
         """A signal that follows from one controller's gradients and truth, [n]."""
         parts = []
         for tile, sample in zip(self.tiles, samples, strict=True):
-            g_s, g_r = (np.broadcast_to(g, tile.theta.shape)[c] for g in sample[:2])
+            g_s, g_r = tile.gradients_of(c, sample)
             exact = partial(tile.truth_of, c, self.step)
             parts.append(derive_signal(name, g_s, g_r, exact, rate))
         return np.concatenate(parts)
@@ -237,14 +247,16 @@ class Chunk:
         parts = []
         for tile, place in zip(self.tiles, self._places, strict=True):
             here = mu[:, place]
-            risk, regret, best = risk_and_regret(here, tile.truth(step), settings.alpha)
+            truth, outcomes = tile.measure(step)
+            risk, regret, best = risk_and_regret(here, truth, settings.alpha)
+            del truth  # as large as theta
             parts.append(
                 {
                     "gradient_mse": risk,
                     "regret": regret,
                     "mu_best": np.broadcast_to(best, here.shape),
                     "drift": tile.drift(),
-                    **tile.outcomes(step),
+                    **outcomes,
                 }
             )
         found = _joined(parts) | {"mu": mu}
@@ -280,7 +292,7 @@ class Chunk:
             "previous_norm": self.previous_norm,
         }
         for index, tile in enumerate(self.tiles):
-            arrays[f"tile/{index}/theta"] = tile.theta
+            arrays[f"tile/{index}/theta"] = np.ascontiguousarray(tile.theta)
             for name, value in tile.streams.state().items():
                 arrays[f"tile/{index}/stream/{name}"] = value
         arrays |= {f"tally/{name}": value for name, value in self.tally.arrays.items()}

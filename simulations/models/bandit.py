@@ -144,9 +144,9 @@ class Bandit(TabularPolicy):
         return np.stack((p * (1.0 - success), p * success), axis=-3)
 
     def rewards(self, prompts: IntArray, actions: IntArray, drawn: Drawn) -> FloatArray:
-        """1 where the rollout's uniform is below its arm's chance, else 0, [N, ...]."""
+        """1 where the rollout's uniform is below its arm's chance, else 0, [P, G, ...]."""
         chance = self.success().reshape(-1).take(prompts * self.arms + actions[0])
-        uniforms = over_controllers(drawn.part("rewards")[0], chance.shape[1:])
+        uniforms = over_controllers(drawn.part("rewards"), chance.shape[2:])
         return np.asarray(uniforms < chance, dtype=np.float64)
 
 

@@ -107,7 +107,9 @@ def advantages_of(rewards: FloatArray, levels: tuple[float, ...], convention: st
         return np.asarray(np.moveaxis(relative, -1, 1))
     by_wins = composition_table(levels, rewards.shape[1], convention).advantages
     won = rewards == levels[1]
-    return np.asarray(by_wins.reshape(-1).take(2 * won.sum(axis=1, keepdims=True) + won))
+    kind = np.min_scalar_type(2 * rewards.shape[1] + 1)  # small integers: a fraction of the memory
+    place = 2 * won.sum(axis=1, keepdims=True, dtype=kind) + won
+    return np.asarray(by_wins.reshape(-1).take(place))
 
 
 def relative_advantages(rewards: FloatArray, convention: str) -> FloatArray:
@@ -257,9 +259,9 @@ def group_moments(
         pairs = _flat(weight[..., :, None] * weight[..., None, :] * gram).sum(axis=-1)
         return GroupMoments(np.where(reached, weight, 0.0), own + pairs * (1.0 - 1.0 / group_size))
     table = composition_table(tuple(levels), group_size, advantage)
-    factors = np.broadcast_to(chance[..., None], (*chance.shape, group_size + 1)).copy()
-    factors[..., 0] = 1.0
-    powers = np.multiply.accumulate(factors, axis=-1)
+    powers = np.ones((*chance.shape, group_size + 1))
+    for k in range(group_size):  # accumulate would run along each row by itself
+        np.multiply(powers[..., k], chance, out=powers[..., k + 1])
     likelihood = np.broadcast_to(table.coefficient, (*chance.shape[:-1], len(table.counts)))
     for level in range(len(levels)):
         likelihood = likelihood * powers[..., level, :].take(table.counts[:, level], axis=-1)
@@ -268,7 +270,7 @@ def group_moments(
     means = np.matmul(likelihood[..., None, :], table.moments)[..., 0, :]
     first, own, cross = np.split(means, (len(levels), 2 * len(levels)), axis=-1)
     conditional = _flat(gram * scale[..., :, None] * scale[..., None, :])
-    second = (own * scale * squares).sum(axis=-1) + (cross * conditional).sum(axis=-1)
+    second = row_sum(own * scale * squares) + row_sum(cross * conditional)
     return GroupMoments(first * scale, second)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from gac_ref._typing import AnyArray, FloatArray
 
-__all__ = ["by_column", "by_row", "columns", "flat", "rows", "tables"]
+__all__ = ["by_column", "by_entry", "by_row", "columns", "flat", "rows", "tables"]
 
 
 def columns(table: AnyArray, axes: int = 3) -> AnyArray:
@@ -63,6 +63,20 @@ def by_row(op: np.ufunc, *operands: AnyArray, axes: int = 3) -> FloatArray:
     # As the operands lie: a plain copy walks as its target does, which misses the cache and costs
     # three times as much.
     op(*(columns(operand, axes) for operand in operands), out=columns(out, axes))
+    return out
+
+
+def by_entry(op: np.ufunc, *operands: AnyArray) -> FloatArray:
+    """As :func:`by_row`, entry after entry with the trajectories fastest: reshapes to [..., X S V].
+
+    Examples:
+        >>> table = by_column(np.ones((5, 1, 3, 2)))
+        >>> by_entry(np.add, table, table).reshape(5, 6).strides
+        (8, 40)
+    """
+    shape = np.broadcast_shapes(*(operand.shape for operand in operands))
+    out = np.moveaxis(np.empty((*shape[-3:], *shape[:-3])), (0, 1, 2), (-3, -2, -1))
+    op(*(columns(operand) for operand in operands), out=columns(out))
     return out
 
 

@@ -37,25 +37,20 @@ from simulations.models._checks import choice, draw_matches, flag, point, real, 
 from simulations.models.groups import ADVANTAGES, EXACT_BASELINE, composition_table
 from simulations.models.layout import by_column, by_row, rows
 from simulations.models.observation import Observation
-from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw
-from simulations.models.policy_paths import codes_of, table_weights
+from simulations.models.policy_batch import sampled_batch
+from simulations.models.policy_draw import Drawn, PolicyDraw, make_draw, refill
+from simulations.models.policy_outcomes import law_of, policy_outcomes
+from simulations.models.policy_paths import codes_of
 from simulations.models.policy_sampling import (
     PolicyReadings,
     observation,
     sample_rollouts,
     sequence_scores,
 )
-from simulations.models.policy_tables import SequenceLaw, Shape, constants
+from simulations.models.policy_tables import SequenceLaw, Shape
 from simulations.models.policy_truth import policy_truth
-from simulations.models.softmax import (
-    entropy,
-    kl_divergence,
-    log_softmax,
-    row_sum,
-    softmax,
-    tree_sum,
-)
-from simulations.problem import Sample, Truth
+from simulations.models.softmax import log_and_softmax, log_softmax, softmax
+from simulations.problem import Move, Sample, Truth
 
 __all__ = ["PolicyModel"]
 
@@ -155,6 +150,14 @@ class PolicyModel(ABC):
     def pullback(self, theta: FloatArray, table: FloatArray) -> FloatArray:
         """Gradient with respect to theta, [..., d], from one with respect to the logits."""
 
+    def laid(self, theta: FloatArray) -> FloatArray:
+        """Theta as it lies best in memory: here in NumPy's own order."""
+        return theta
+
+    def as_read(self, op: np.ufunc, *tables: FloatArray) -> FloatArray:
+        """The result of an operation on tables that lie by column, as `pullback` reads it best."""
+        return by_row(op, *tables)
+
     @abstractmethod
     def scores(self, theta: FloatArray) -> FloatArray:
         r"""Every :math:`\nabla_\theta \ln \pi(v \mid x, s)`, [..., X, S, V, d]."""
@@ -169,11 +172,11 @@ class PolicyModel(ABC):
 
     @abstractmethod
     def rewards(self, prompts: IntArray, actions: IntArray, drawn: Drawn) -> FloatArray:
-        """Rewards of the rollouts, [N, ...], trajectories last.
+        """Rewards of the rollouts, [P, G, ...], trajectories last.
 
         Args:
-            prompts: Their prompts; broadcasts with [N, ...].
-            actions: Their actions, [T, N, ...].
+            prompts: Their prompts; broadcasts with [P, G, ...].
+            actions: Their actions, [T, P, G, ...].
             drawn: What the step's random numbers select.
         """
 
@@ -208,6 +211,10 @@ class PolicyModel(ABC):
         """Prompts, demonstrations and the uniforms that rollouts are sampled with, n seeds."""
         return make_draw(self, rng, n)
 
+    def redraw(self, draw: PolicyDraw, rngs: Sequence[np.random.Generator], step: int) -> None:
+        """Equal shares of the seeds, one a generator, into the numbers of `draw`."""
+        refill(draw, rngs)
+
     def observe(self, theta: ArrayLike, draw: PolicyDraw) -> Observation:
         """Sample the step's sequences at theta [..., n, d].
 
@@ -219,37 +226,50 @@ class PolicyModel(ABC):
         rollouts = sample_rollouts(softmax(logits), drawn)
         return observation(log_softmax(logits), rollouts, drawn)
 
-    def sample(self, theta: ArrayLike, step: int, draw: PolicyDraw) -> Sample:
+    def sample(
+        self,
+        theta: ArrayLike,
+        step: int,
+        draw: PolicyDraw,
+        gradients_of: Sequence[int] | None = None,
+    ) -> Sample:
         """Both sampled batch gradients at theta [..., n, d], and what controllers may read.
+
+        Args:
+            theta: [..., n, d].
+            step: The step.
+            draw: Its random numbers.
+            gradients_of: Places of the controllers whose gradients are wanted, on the first of two
+                leading axes; None for all.
 
         Raises:
             GACError: theta and the draw have different numbers of seeds.
         """
         array = self._at(theta, draw)
-        lead, drawn = array.shape[:-1], Drawn(self, *draw)
         logits = by_column(self.logits(array))
-        p = softmax(logits)
-        rollouts = sample_rollouts(p, drawn)
-        share = -1.0 / (self.groups * self.group_size)
-        weights_r = table_weights(rollouts.places, share * rollouts.advantages, self.shape, lead)
-        weights_s = drawn.expert_uses
-        weights_s *= -1.0 / self.experts
-        readings = PolicyReadings(logits, rollouts, drawn)
-
-        def phi_gradient(controllers: Sequence[int] | None) -> FloatArray:
-            places = slice(None) if controllers is None else list(controllers)
-            here = by_column(p[places])
-            weighted = weights_s * (here * (1.0 - here))
-            return self.pullback(array[places], _score_by_row(weighted, here))
-
+        batch = sampled_batch(array, softmax(logits), Drawn(self, *draw))
+        readings = PolicyReadings(logits, batch.rollouts, batch.drawn)
+        grad_s, grad_r = batch.gradients(gradients_of)
         return Sample(
-            grad_s=self.pullback(array, _score_by_row(np.broadcast_to(weights_s, p.shape), p)),
-            grad_r=self.pullback(array, _score_by_row(weights_r, p)),
+            grad_s=grad_s,
+            grad_r=grad_r,
             signals=Signals(),
             statistics=readings.proxies,
             on_demand=readings.signals,
-            phi_gradient=phi_gradient,
+            phi_gradient=batch.phi_gradient,
+            move=batch.move,
         )
+
+    def move(self, theta: ArrayLike, step: int, draw: PolicyDraw) -> Move:
+        """What moves theta [..., n, d] at this step, without the gradients of each branch.
+
+        Raises:
+            GACError: theta and the draw have different numbers of seeds.
+        """
+        array = self._at(theta, draw)
+        logits = by_column(self.logits(array))
+        p = softmax(logits, out=None if np.may_share_memory(logits, array) else logits)
+        return sampled_batch(array, p, Drawn(self, *draw)).move
 
     def sample_gradients(self, theta: ArrayLike, draw: PolicyDraw) -> tuple[FloatArray, FloatArray]:
         r"""Per-sample gradients; their means over the samples are those of `sample`.
@@ -274,41 +294,26 @@ class PolicyModel(ABC):
 
     def truth(self, theta: ArrayLike, step: int, draw: Any = None) -> Truth:
         """Exact gradients, noise, disagreement, kappa and bias at theta [..., d]."""
-        return policy_truth(self, point(self, theta))
+        array = point(self, theta)
+        p = softmax(by_column(self.logits(array)))
+        return policy_truth(self, array, p, self.level_uses(p))
 
     def outcomes(self, theta: ArrayLike, step: int) -> dict[str, FloatArray]:
-        r"""Exact outcomes at theta [..., d], each [...].
+        """Exact outcomes at theta [..., d], each [...]; see :func:`policy_outcomes`."""
+        logp, p = log_and_softmax(by_column(self.logits(point(self, theta))))
+        return policy_outcomes(self, logp, p, self.sequence_law(p))
 
-        `reward` is the value V; `loss` is the best attainable value minus V; `sft_loss` is the
-        expected NLL of a demonstration; `kl` is :math:`KL(\pi \| \pi_{ref})` and `entropy` the
-        policy's, both over whole sequences and divided by the horizon.
-        """
-        logp = log_softmax(by_column(self.logits(point(self, theta))))
-        p = np.exp(logp)
-        law = self.sequence_law(p)
-        fixed = constants(self)
-        prompts, horizon, _, _ = self.shape
-
-        def per_prompt(values: FloatArray) -> FloatArray:
-            return tree_sum(values.reshape(*values.shape[:-2], -1)) / prompts
-
-        reward = per_prompt(law.chance * np.asarray(self.levels))
-        nll = -row_sum(fixed.expert_joint * logp)
-        kl = law.visits * kl_divergence(logp, fixed.reference_logp, p)
-        return {
-            "reward": reward,
-            "loss": self.best_value() - reward,
-            "sft_loss": per_prompt(nll),
-            "kl": per_prompt(kl) / horizon,
-            "entropy": per_prompt(law.visits * entropy(logp, p)) / horizon,
-        }
+    def measure(
+        self, theta: ArrayLike, step: int, draw: Any = None
+    ) -> tuple[Truth, dict[str, FloatArray]]:
+        """`truth` and `outcomes` at once: the probabilities and the law are worked out once."""
+        array = point(self, theta)
+        logp, p = log_and_softmax(by_column(self.logits(array)))
+        uses = self.level_uses(p)
+        outcomes = policy_outcomes(self, logp, p, law_of(uses))
+        return policy_truth(self, array, p, uses), outcomes
 
     def _at(self, theta: ArrayLike, draw: PolicyDraw) -> FloatArray:
         array = point(self, theta)
         draw_matches(self, array, len(draw.numbers))
         return array
-
-
-def _score_by_row(joint: FloatArray, p: FloatArray) -> FloatArray:
-    """:func:`score_table` of tables [..., X, S, V] that lie by column, in NumPy's own order."""
-    return by_row(np.subtract, joint, row_sum(joint)[..., None] * p)

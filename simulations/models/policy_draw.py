@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +19,7 @@ from simulations.models.policy_tables import constants
 if TYPE_CHECKING:
     from simulations.models.policy import PolicyModel
 
-__all__ = ["Drawn", "PolicyDraw", "make_draw"]
+__all__ = ["Drawn", "PolicyDraw", "make_draw", "refill"]
 
 
 class PolicyDraw(NamedTuple):
@@ -80,18 +82,19 @@ class Drawn:
 
     def _prompts(self, part: str) -> IntArray:
         prompts = self.model.shape.prompts
-        scaled = self.part(part)[0] * prompts
+        scaled = self.part(part) * prompts
         return np.asarray(np.minimum(scaled.astype(np.int64), prompts - 1))
 
     def part(self, name: str) -> FloatArray:
-        """The numbers of one use, [1 or T, count, n].
+        """The numbers of one use, with the seeds last.
 
         Args:
-            name: "groups", "experts", "demonstrations", "rollouts" or "rewards".
+            name: "groups" [P, n], "experts" [B, n], "demonstrations" [T, B, n], "rollouts"
+                [T, P, G, n] or "rewards" [P, G, n].
         """
-        positions, columns = _parts(self.model)[name]
+        shape, columns = _parts(self.model)[name]
         part = np.ascontiguousarray(self.numbers[:, columns].T)
-        return part.reshape(positions, -1, len(self.numbers))
+        return part.reshape(*shape, len(self.numbers))
 
 
 def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDraw:
@@ -111,19 +114,41 @@ def make_draw(model: PolicyModel, rng: np.random.Generator, n: int) -> PolicyDra
     return PolicyDraw(rng.random((n, last.stop)))
 
 
+def refill(draw: PolicyDraw, rngs: Sequence[np.random.Generator]) -> None:
+    """The numbers of equal shares of the seeds, one a generator, over those of a draw.
+
+    Raises:
+        GACError: The seeds have no equal shares.
+
+    Examples:
+        >>> from simulations.models.bandit import Bandit
+        >>> draw = make_draw(Bandit(), np.random.default_rng(0), 4)
+        >>> refill(draw, [np.random.default_rng(1), np.random.default_rng(2)])
+        >>> again = make_draw(Bandit(), np.random.default_rng(2), 2)
+        >>> bool((draw.numbers[2:] == again.numbers).all())
+        True
+    """
+    count = len(draw.numbers)
+    share, left = divmod(count, len(rngs))
+    if left:
+        fail(f"{count} seeds have no equal shares for {len(rngs)} generators; pass a divisor")
+    for index, rng in enumerate(rngs):
+        rng.random(out=draw.numbers[index * share : (index + 1) * share])
+
+
 @lru_cache(maxsize=64)
-def _parts(model: PolicyModel) -> dict[str, tuple[int, slice]]:
-    """The positions and the columns of each use of the numbers, in their order."""
-    horizon, size = model.shape.horizon, model.groups * model.group_size
-    parts = {
-        "groups": (1, model.groups),
-        "experts": (1, model.experts),
+def _parts(model: PolicyModel) -> dict[str, tuple[tuple[int, ...], slice]]:
+    """The shape of each use of the numbers and its columns, in their order."""
+    horizon, groups = model.shape.horizon, (model.groups, model.group_size)
+    parts: dict[str, tuple[int, ...]] = {
+        "groups": (model.groups,),
+        "experts": (model.experts,),
         "demonstrations": (horizon, model.experts),
-        "rollouts": (horizon, size),
-        "rewards": (1, size),
+        "rollouts": (horizon, *groups),
+        "rewards": groups,
     }
-    ends = itertools.accumulate(positions * count for positions, count in parts.values())
+    ends = itertools.accumulate(math.prod(shape) for shape in parts.values())
     return {
-        name: (positions, slice(end - positions * count, end))
-        for (name, (positions, count)), end in zip(parts.items(), ends, strict=True)
+        name: (shape, slice(end - math.prod(shape), end))
+        for (name, shape), end in zip(parts.items(), ends, strict=True)
     }

@@ -23,7 +23,7 @@ __all__ = ["codes_of", "over_controllers", "places_of", "sample_paths", "table_w
 
 
 def over_controllers(values: AnyArray, lead: Sequence[int]) -> AnyArray:
-    """Values of the seeds, [K..., n], to broadcast with ``[K..., *lead]``; lead is (..., n).
+    """Values of the seeds, [K..., n], to broadcast with ``[K..., *lead]``, lead = (..., n).
 
     Examples:
         >>> over_controllers(np.zeros((4, 3)), (2, 3)).shape
@@ -57,12 +57,12 @@ def codes_of(pairs: IntArray, shape: Shape) -> IntArray:
 def sample_paths(
     edges: FloatArray, start: IntArray, uniforms: FloatArray, shape: Shape, lanes: int = 1
 ) -> tuple[IntArray, IntArray]:
-    """Sequences sampled token by token by inverse CDF: their places and actions, [T, N, ...].
+    """Sequences sampled token by token by inverse CDF: their places and actions, [T, N...].
 
     Args:
         edges: Running sums from :func:`simulations.models.softmax.cumulative`, flat.
-        start: Place of the first action in each sequence's first state, [N, ...].
-        uniforms: In [0, 1), [T, N, ...].
+        start: Place of the first action in each sequence's first state; broadcasts with [N...].
+        uniforms: In [0, 1); broadcasts with [T, N...].
         shape: The table's extents.
         lanes: How many tables there are; with one, places are pairs.
 
@@ -73,7 +73,8 @@ def sample_paths(
         >>> places.T.tolist(), actions.T.tolist()
         ([[3, 2], [0, 4]], [[1, 0], [0, 1]])
     """
-    places = np.empty((shape.horizon, *start.shape), dtype=np.int64)
+    extent = np.broadcast_shapes(start.shape, uniforms.shape[1:])
+    places = np.empty((shape.horizon, *extent), dtype=np.int64)
     actions = np.empty(places.shape, dtype=np.min_scalar_type(shape.actions))
     column = len(edges) // shape.actions
     first = start
@@ -83,16 +84,16 @@ def sample_paths(
         np.multiply(action, column, out=places[t])
         places[t] += first
         if t + 1 < shape.horizon:  # the next state: its position's first plus this token
-            action += shape.block(t + 1).start
             action *= lanes
-            first = np.add(action, start, out=action)
+            action += start + shape.block(t + 1).start * lanes
+            first = action
     return places, actions
 
 
 def table_weights(
     places: IntArray, weights: FloatArray, shape: Shape, lead: Sequence[int]
 ) -> FloatArray:
-    """Sum of the sequences' weights over each pair that they use, ``[*lead, X, S, V]``.
+    """Sum of the sequences' weights over each pair they use, ``[*lead, X, S, V]``, by column.
 
     Args:
         places: ``[T, N, *lead]``.

@@ -66,20 +66,20 @@ def sample_rollouts(p: FloatArray, drawn: Drawn) -> Rollouts:
     model, lead = drawn.model, p.shape[:-3]
     shape = model.shape
     lanes = math.prod(lead)
-    prompts = over_controllers(drawn.prompts_r.T.repeat(model.group_size, axis=0), lead)
+    # A group's rollouts share their prompt, [P, 1, ...]: what hangs on it alone is done once.
+    prompts = over_controllers(drawn.prompts_r.T[:, None], lead)
     start = places_of(prompts * shape.states, lead)
     uniforms = over_controllers(drawn.part("rollouts"), lead)
     places, actions = sample_paths(flat(cumulative(p)), start, uniforms, shape, lanes)
     rewards = model.rewards(prompts, actions, drawn)
     if model.advantage == EXACT_BASELINE:
         value = row_sum(model.sequence_law(p).chance * np.asarray(model.levels))
-        place = np.broadcast_to(prompts, rewards.shape)
-        advantages = rewards - np.take_along_axis(columns(value, 1), place, axis=0)
+        place = np.broadcast_to(prompts, start.shape)
+        advantages = rewards - np.take_along_axis(columns(value, 1)[:, None], place, axis=0)
     else:
-        grouped = rewards.reshape(model.groups, model.group_size, *lead)
-        relative = advantages_of(grouped, model.levels, model.advantage)
-        advantages = relative.reshape(rewards.shape)
-    return Rollouts(places, rewards, advantages)
+        advantages = advantages_of(rewards, model.levels, model.advantage)
+    every = (model.groups * model.group_size, *lead)
+    return Rollouts(places.reshape(-1, *every), rewards.reshape(every), advantages.reshape(every))
 
 
 def observation(logp: FloatArray, rollouts: Rollouts, drawn: Drawn) -> Observation:
@@ -166,7 +166,7 @@ class PolicyReadings(NamedTuple):
         """:func:`observed_proxies`, of the controllers at these places, or of all."""
         rollouts = self.rollouts
         logits, pairs, advantages = self.logits, rollouts.pairs, rollouts.advantages
-        if controllers is not None:
+        if controllers is not None and len(controllers) < len(logits):
             chosen = list(controllers)
             logits = logits[chosen]
             pairs, advantages = pairs[..., chosen, :], advantages[..., chosen, :]

@@ -8,9 +8,10 @@ import numpy as np
 
 from gac_ref._typing import FloatArray
 from simulations.models.groups import EXACT_BASELINE, group_moments
-from simulations.models.layout import by_column, by_row
+from simulations.models.layout import by_column
+from simulations.models.policy_outcomes import law_of
 from simulations.models.policy_tables import constants
-from simulations.models.softmax import row_sum, score_table, softmax
+from simulations.models.softmax import score_table, tree_sum
 from simulations.problem import Truth
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["policy_truth"]
 
 
-def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
+def policy_truth(model: PolicyModel, theta: FloatArray, p: FloatArray, uses: FloatArray) -> Truth:
     r"""Exact truth at theta [..., d].
 
     With :math:`m_x = E[h \mid x]` the mean of a group's estimator at prompt x and everything
@@ -36,6 +37,8 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     Args:
         model: The model.
         theta: [..., d].
+        p: Probabilities at theta, [..., X, S, V].
+        uses: Expected uses of each pair at each level under them, [..., X, L, S, V].
 
     Returns:
         The truth; `bias_r` is 0.0 for the exact baseline.
@@ -43,15 +46,13 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     Examples:
         >>> from simulations.models.bandit import Bandit
         >>> bandit = Bandit(advantage="value")
-        >>> policy_truth(bandit, bandit.reference()).bias_r
+        >>> p = np.full((4, 1, 5), 0.2)
+        >>> policy_truth(bandit, np.zeros(20), p, bandit.level_uses(p)).bias_r
         0.0
     """
     prompts = model.shape.prompts
     levels = np.asarray(model.levels)
-    p = softmax(by_column(model.logits(theta)))
-    uses = model.level_uses(p)
-    # Every sequence uses exactly one pair at position 0.
-    chance = row_sum(uses[..., 0, :])
+    chance = law_of(uses).chance
     of_expert = np.broadcast_to(
         constants(model).expert_joint[..., None, :, :], (*uses.shape[:-3], 1, *p.shape[-2:])
     )
@@ -72,18 +73,18 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
         advantage=model.advantage,
     )
 
+    each = range(len(levels))
+
     def gradient(weights: FloatArray) -> FloatArray:
         """Minus the prompts' mean of the weighted scores; one weight a level, [..., X, L]."""
-        weights = by_column(weights, 2)
-        table = weights[..., 0, None, None] * scores[..., 0, :, :]
-        for level in range(1, len(levels)):
-            table += weights[..., level, None, None] * scores[..., level, :, :]
-        return pulled_back(table)
+        shares = by_column(weights / -prompts, 2)[..., None, None]
+        *terms, last = (shares[..., level, :, :] * scores[..., level, :, :] for level in each)
+        for term in terms[1:]:
+            terms[0] += term
+        return model.pullback(theta, model.as_read(np.add, terms[0], last))
 
-    def pulled_back(table: FloatArray) -> FloatArray:
-        return model.pullback(theta, by_row(np.negative, table / prompts))
-
-    g_s = pulled_back(scores[..., -1, :, :])
+    share = np.full((1, 1, 1), -1.0 / prompts)
+    g_s = model.pullback(theta, model.as_read(np.multiply, scores[..., -1, :, :], share))
     g_r = gradient(np.broadcast_to(levels, chance.shape))
     unbiased = model.advantage == EXACT_BASELINE
     mean_r = g_r if unbiased else gradient(group.weight)
@@ -91,15 +92,15 @@ def policy_truth(model: PolicyModel, theta: FloatArray) -> Truth:
     kappa: FloatArray | float = 0.0
     if model.paired:
         within = (group.weight * gram[..., :-1, -1]).sum(axis=-1).mean(axis=-1)
-        kappa = (within - (g_s * mean_r).sum(axis=-1)) / model.groups
+        kappa = (within - tree_sum(g_s * mean_r)) / model.groups
     of_demonstration = np.ascontiguousarray(squares[..., -1]).mean(axis=-1)
     return Truth(
         g_s=g_s,
         g_r=g_r,
-        sigma_s2=np.maximum(of_demonstration - (g_s * g_s).sum(axis=-1), 0.0) / model.experts,
-        sigma_r2=np.maximum(group.second.mean(axis=-1) - (mean_r * mean_r).sum(axis=-1), 0.0)
+        sigma_s2=np.maximum(of_demonstration - tree_sum(g_s * g_s), 0.0) / model.experts,
+        sigma_r2=np.maximum(group.second.mean(axis=-1) - tree_sum(mean_r * mean_r), 0.0)
         / model.groups,
-        delta_g2=(difference * difference).sum(axis=-1),
+        delta_g2=tree_sum(difference * difference),
         kappa=kappa,
         bias_s=0.0,
         bias_r=0.0 if unbiased else mean_r - g_r,

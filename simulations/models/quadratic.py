@@ -312,17 +312,22 @@ class Quadratic:
             bias_r=self.bias_vector_r if self.bias_r else 0.0,
         )
 
-    def sample(
+    def sample(self, theta: FloatArray, step: int, draw: QuadraticDraw) -> Sample:
+        """Noisy gradients and proxies at theta [..., n, d]."""
+        theta = point(self, theta)
+        return self.sample_into(theta, step, draw, (np.empty(theta.shape), np.empty(theta.shape)))
+
+    def sample_into(
         self,
         theta: FloatArray,
         step: int,
         draw: QuadraticDraw,
-        out: tuple[FloatArray, FloatArray] | None = None,
+        out: tuple[FloatArray, FloatArray],
     ) -> Sample:
-        """Noisy gradients and proxies at theta [..., n, d]; the gradients in `out` where given."""
+        """As `sample`, with the gradients in `out`."""
         theta = point(self, theta)
         draw_matches(self, theta, len(draw.noise_s))
-        grad_s, grad_r = out or (np.empty(theta.shape), np.empty(theta.shape))
+        grad_s, grad_r = out
         for gradient, exact, bias, noise in (
             (grad_s, self._bowls.gradient_s, self.bias_s, draw.noise_s),
             (grad_r, self._bowls.gradient_r, self.bias_r, draw.noise_r),

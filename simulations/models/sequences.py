@@ -120,7 +120,7 @@ class SequenceTask(PolicyModel):
         return 1.0
 
     def rewards(self, prompts: IntArray, actions: IntArray, drawn: Drawn) -> FloatArray:
-        """The verifier: rewards [N, ...] of the actions [T, N, ...]."""
+        """The verifier: rewards [P, G, ...] of the actions [T, P, G, ...]."""
         task = _task(self)
         matches = np.zeros(actions.shape[1:], dtype=np.min_scalar_type(self.horizon))
         for action, target in zip(actions, task.targets.T.astype(actions.dtype), strict=True):

@@ -19,6 +19,7 @@ __all__ = [
     "entropy",
     "inverse_cdf",
     "kl_divergence",
+    "log_and_softmax",
     "log_softmax",
     "row_max",
     "row_min",
@@ -86,8 +87,10 @@ def row_min(values: FloatArray) -> FloatArray:
 
 
 def _fold(op: np.ufunc, values: FloatArray) -> FloatArray:
-    out = values[..., 0].copy(order="K")
-    for v in range(1, values.shape[-1]):
+    if values.shape[-1] == 1:
+        return values[..., 0].copy(order="K")
+    out = np.asarray(op(values[..., 0], values[..., 1]))
+    for v in range(2, values.shape[-1]):
         op(out, values[..., v], out=out)
     return out
 
@@ -110,11 +113,12 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     return np.asarray(shifted - np.log(row_sum(np.exp(shifted)))[..., None])
 
 
-def softmax(logits: FloatArray) -> FloatArray:
+def softmax(logits: FloatArray, out: FloatArray | None = None) -> FloatArray:
     r"""Probabilities :math:`e^{z_v - \max z} / \sum_w e^{z_w - \max z}`.
 
     Args:
         logits: z, [..., V], finite.
+        out: Where to write; may be the logits.
 
     Returns:
         [..., V], each row summing to 1 up to rounding.
@@ -123,10 +127,26 @@ def softmax(logits: FloatArray) -> FloatArray:
         >>> softmax(np.array([1000.0, 1000.0])).tolist()
         [0.5, 0.5]
     """
-    p = logits - row_max(logits)[..., None]
+    p: FloatArray = np.subtract(logits, row_max(logits)[..., None], out=out)
     np.exp(p, out=p)
     p /= row_sum(p)[..., None]
     return p
+
+
+def log_and_softmax(logits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """:func:`log_softmax` and :func:`softmax`, to the bit, from the same exponentials.
+
+    Examples:
+        >>> logp, p = log_and_softmax(np.array([1000.0, 1000.0]))
+        >>> logp.round(6).tolist(), p.tolist()
+        ([-0.693147, -0.693147], [0.5, 0.5])
+    """
+    logp = logits - row_max(logits)[..., None]
+    p = np.exp(logp)
+    total = row_sum(p)[..., None]
+    p /= total
+    logp -= np.log(total)
+    return logp, p
 
 
 def entropy(logp: FloatArray, p: FloatArray | None = None) -> FloatArray:
@@ -161,14 +181,20 @@ def kl_divergence(logp: FloatArray, logq: FloatArray, p: FloatArray | None = Non
         >>> float(kl_divergence(p, p))
         0.0
     """
-    d = logq - logp
+    d = np.asarray(logq - logp)
     # p e^d is q: the product of a tiny p and a huge e^d would be 0 times infinity. Where d is
     # large the two forms agree; where it is small expm1 keeps the digits.
     if p is None:
         p = np.exp(logp)
-    small = np.abs(d) < 1.0
-    near = p * (np.expm1(np.where(small, d, 0.0)) - d)
-    return row_sum(np.where(small, near, np.exp(logq) - p - p * d))
+    large = np.abs(d) >= 1.0
+    near = np.expm1(np.where(large, 0.0, d))
+    near -= d
+    near *= p
+    far = np.exp(logq) - p
+    d *= p
+    far -= d
+    np.copyto(near, far, where=large)
+    return row_sum(near)
 
 
 def score_table(joint: FloatArray, p: FloatArray) -> FloatArray:
@@ -270,7 +296,9 @@ def select(edges: FloatArray, first: IntArray, uniform: FloatArray, outcomes: in
     # sums ascend, so that a comparison too many changes nothing.
     while left > 1:
         half = left // 2
-        reached = uniform >= edges[(half - 1) * column :].take(first + found * column)
+        at = found * column
+        at += first
+        reached = uniform >= edges[(half - 1) * column :].take(at)
         found += reached if half == 1 else half * reached
         left -= half
     return np.asarray(found)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gac_ref._typing import FloatArray
+from simulations.models.layout import by_column, by_entry
 from simulations.models.policy import PolicyModel
 from simulations.models.softmax import log_softmax, row_sum, tree_sum
 
@@ -34,6 +35,14 @@ class TabularPolicy(PolicyModel):
         """A view of theta, [..., X, S, V]."""
         prompts, _, states, actions = self.shape
         return theta.reshape(*theta.shape[:-1], prompts, states, actions)
+
+    def laid(self, theta: FloatArray) -> FloatArray:
+        """Trajectories fastest, as the tables lie."""
+        return by_column(theta, axes=1)
+
+    def as_read(self, op: np.ufunc, *tables: FloatArray) -> FloatArray:
+        """As theta lies: all that is left to do is elementwise."""
+        return by_entry(op, *tables)
 
     def pullback(self, theta: FloatArray, table: FloatArray) -> FloatArray:
         """The table flattened, [..., d]."""
