@@ -23,9 +23,9 @@ from simulations.sweeps.cell import Cell, blocks_at_once
 
 __all__ = ["Room", "available_bytes", "cell_bytes", "check_before_start"]
 
-ARRAYS = 20
+ARRAYS = 24
 """Arrays of theta's shape that any problem has alive at once: theta, gradients and truths of both
-branches, the move, the draws, and what is made on the way to them."""
+branches, those that a tile writes over step after step, the draws, and what is made on the way."""
 
 BATCH_FIELDS = ("samples", "experts", "groups", "group_size")
 """Fields of problems that the size of a draw is proportional to."""
