@@ -43,6 +43,7 @@ ROOTS = (
     "simulations.analysis.palette",
     "simulations.analysis.statistics",
     "simulations.engine",
+    "simulations.folds",
     "simulations.models",
     "simulations.noise",
     "simulations.problem",

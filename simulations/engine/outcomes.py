@@ -15,7 +15,7 @@ import numpy as np
 from gac_ref._typing import AnyArray, ArrayLike, BoolArray, FloatArray
 from gac_ref.errors import fail
 from simulations.engine.settings import RunSettings
-from simulations.models.softmax import tree_sum
+from simulations.folds import tree_sum
 from simulations.problem import Truth
 
 __all__ = ["Tally", "metric_units", "risk_and_regret"]

@@ -22,7 +22,7 @@ from gac_ref import CONVENTIONS, AdvantageConvention, group_advantages
 from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
-from simulations.models.softmax import row_min, row_sum
+from simulations.folds import row_min, row_sum
 
 __all__ = [
     "ADVANTAGES",

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gac_ref._typing import AnyArray, FloatArray
+from simulations.folds import row_sum
 from simulations.models.layout import by_column
 from simulations.models.policy_draw import Drawn
 from simulations.models.policy_paths import table_weights
 from simulations.models.policy_sampling import Rollouts, sample_rollouts
-from simulations.models.softmax import row_sum
 
 __all__ = ["PolicyBatch", "sampled_batch"]
 

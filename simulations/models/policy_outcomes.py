@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gac_ref._typing import FloatArray
+from simulations.folds import row_sum, tree_sum
 from simulations.models.policy_tables import SequenceLaw, constants
-from simulations.models.softmax import entropy, kl_divergence, row_sum, tree_sum
+from simulations.models.softmax import entropy, kl_divergence
 
 if TYPE_CHECKING:
     from simulations.models.policy import PolicyModel

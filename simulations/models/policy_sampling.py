@@ -11,6 +11,7 @@ import numpy as np
 from gac_ref import GACConfig, Proxies
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.baselines import Signals
+from simulations.folds import row_sum
 from simulations.models.groups import EXACT_BASELINE, advantages_of
 from simulations.models.layout import by_column, columns, flat, rows
 from simulations.models.observation import (
@@ -22,7 +23,7 @@ from simulations.models.observation import (
 from simulations.models.policy_draw import Drawn
 from simulations.models.policy_paths import codes_of, over_controllers, places_of, sample_paths
 from simulations.models.policy_tables import constants
-from simulations.models.softmax import cumulative, entropy, log_softmax, row_sum
+from simulations.models.softmax import cumulative, entropy, log_softmax
 
 __all__ = [
     "PolicyReadings",

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gac_ref._typing import FloatArray
+from simulations.folds import tree_sum
 from simulations.models.groups import EXACT_BASELINE, group_moments
 from simulations.models.layout import by_column
 from simulations.models.policy_outcomes import law_of
 from simulations.models.policy_tables import constants
-from simulations.models.softmax import score_table, tree_sum
+from simulations.models.softmax import score_table
 from simulations.problem import Truth
 
 if TYPE_CHECKING:

@@ -23,12 +23,12 @@ import numpy as np
 from gac_ref._checks import frozen
 from gac_ref._typing import FloatArray, IntArray
 from gac_ref.errors import fail
+from simulations.folds import row_sum
 from simulations.models._checks import choice, real, whole
 from simulations.models.layout import columns, tables
 from simulations.models.policy import PolicyModel
 from simulations.models.policy_draw import Drawn
 from simulations.models.policy_tables import SequenceLaw, Shape
-from simulations.models.softmax import row_sum
 
 __all__ = ["REWARDS", "SequenceTask"]
 

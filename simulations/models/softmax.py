@@ -1,8 +1,8 @@
 r"""Softmax in logs, and sampling from it by inverse CDF: what every policy here shares.
 
-All functions act on the last axis and broadcast over the others. Sums are elementwise additions in
-a fixed order, so the bits of one row depend neither on how many rows there are nor on how the array
-lies in memory. Speed does: see :mod:`simulations.models.layout`.
+All functions act on the last axis and broadcast over the others, and their sums are those of
+:mod:`simulations.folds`: the bits of a row depend on nothing but the row. Speed depends on how it
+lies in memory: see :mod:`simulations.models.layout`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from gac_ref._typing import FloatArray, IntArray
+from simulations.folds import row_max, row_sum
 
 __all__ = [
     "choose",
@@ -21,78 +22,10 @@ __all__ = [
     "kl_divergence",
     "log_and_softmax",
     "log_softmax",
-    "row_max",
-    "row_min",
-    "row_sum",
     "score_table",
     "select",
     "softmax",
-    "tree_sum",
 ]
-
-
-def row_sum(values: FloatArray) -> FloatArray:
-    """Sum over the last axis, one entry after the other: for short rows in any layout.
-
-    Args:
-        values: [..., V], V >= 1.
-
-    Returns:
-        [...], float64.
-
-    Examples:
-        >>> row_sum(np.array([[1.0, 2.0, 3.0]])).tolist()
-        [6.0]
-    """
-    return _fold(np.add, values)
-
-
-def tree_sum(values: FloatArray) -> FloatArray:
-    """Sum over the last axis by halves: for long rows, best where that axis is slow in memory.
-
-    Examples:
-        >>> tree_sum(np.arange(12.0).reshape(2, 6)).tolist()
-        [15.0, 51.0]
-    """
-    total = values
-    while total.shape[-1] > 1:
-        half, odd = divmod(total.shape[-1], 2)
-        # The first fold makes the array that the others are done in.
-        out = None if total is values else total[..., :half]
-        folded = np.add(total[..., :half], total[..., half : 2 * half], out=out)
-        if odd:
-            folded[..., 0] += total[..., -1]
-        total = folded
-    return total[..., 0]
-
-
-def row_max(values: FloatArray) -> FloatArray:
-    """Largest entry along the last axis; as :func:`row_sum`.
-
-    Examples:
-        >>> row_max(np.array([[1.0, 3.0, 2.0]])).tolist()
-        [3.0]
-    """
-    return _fold(np.maximum, values)
-
-
-def row_min(values: FloatArray) -> FloatArray:
-    """Smallest entry along the last axis; as :func:`row_sum`.
-
-    Examples:
-        >>> row_min(np.array([[1.0, 3.0, 2.0]])).tolist()
-        [1.0]
-    """
-    return _fold(np.minimum, values)
-
-
-def _fold(op: np.ufunc, values: FloatArray) -> FloatArray:
-    if values.shape[-1] == 1:
-        return values[..., 0].copy(order="K")
-    out = np.asarray(op(values[..., 0], values[..., 1]))
-    for v in range(2, values.shape[-1]):
-        op(out, values[..., v], out=out)
-    return out
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gac_ref._typing import FloatArray
+from simulations.folds import row_sum, tree_sum
 from simulations.models.layout import by_column, by_entry
 from simulations.models.policy import PolicyModel
-from simulations.models.softmax import log_softmax, row_sum, tree_sum
+from simulations.models.softmax import log_softmax
 
 __all__ = ["TabularPolicy"]
 
