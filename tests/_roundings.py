@@ -24,6 +24,9 @@ NUDGE = 1e-6
 GOLDEN = 2.0**-53
 """The golden value is rounded once, to float64."""
 
+EXP_UNITS = 6.0
+"""exp and cos: 3 units of the last place, which are up to two unit roundoffs each."""
+
 SLACK = 1.0 - 1e-4
 """A trial error of 1e-6 leaves this much at second order."""
 

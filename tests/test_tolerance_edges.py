@@ -27,7 +27,7 @@ CLOSE = 1e-4
 def test_the_constants_of_a_format(name: str, digits: int, smallest: int) -> None:
     found = Arithmetic(name, "sequential")
     u = 2.0**-digits
-    assert (found.u, found.tiny, found.exp) == (u, 2.0**smallest, 4.0 * u)
+    assert (found.u, found.tiny, found.exp) == (u, 2.0**smallest, 6.0 * u)
     assert found.constant == (0.0 if name == "fp64" else u)
     for length, depth in ((2, 1), (3, 2), (9, 5), (1000, 11)):
         for tree in (Arithmetic(name, "tree"), Arithmetic(name, "sequential")):

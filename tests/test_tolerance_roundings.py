@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _roundings import Program, Rounds, hold
+from _roundings import EXP_UNITS, Program, Rounds, hold
 
 from gac_ref import GACConfig
 
@@ -178,7 +178,7 @@ def test_the_prior_and_its_blend(step: int, loose: float, weight: float, dtype: 
             return low
         turn = o(math.pi * o(1.0) * o((step - 10) / 40))
         half = o(0.5 * o(o.constant(peak) - low))
-        return o(low + o(half * o(1.0 + o(np.cos(turn), 4.0))))
+        return o(low + o(half * o(1.0 + o(np.cos(turn), EXP_UNITS))))
 
     def blend(o: Rounds) -> Any:
         w = o.constant(weight)

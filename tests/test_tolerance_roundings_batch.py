@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from _roundings import GOLDEN, SLACK, Rounds, first_order, hold, tolerances
+from _roundings import EXP_UNITS, GOLDEN, SLACK, Rounds, first_order, hold, tolerances
 
 from gac_ref import GACConfig
 from gac_ref._typing import FloatArray
@@ -41,7 +41,7 @@ def test_phi(dtype: str) -> None:
     chosen = LOGPROB[MASK]
 
     def p(o: Rounds) -> Any:
-        return o(np.exp(o(chosen, 2.0)), 4.0)
+        return o(np.exp(o(chosen, 2.0)), EXP_UNITS)
 
     def product(o: Rounds) -> Any:
         q = p(o)
@@ -147,7 +147,7 @@ def test_the_kl(scale: float, loose: float, dtype: str) -> None:
         terms = []
         for new, old in zip(LOGPROB[1, :3], there[1, :3], strict=True):
             d = o(old - new)
-            terms.append(o(o(o(np.exp(o(d, 2.0)), 4.0) - 1.0) - d))
+            terms.append(o(o(o(np.exp(o(d, 2.0)), EXP_UNITS) - 1.0) - d))
         return mean_of(o, terms, 0.0)
 
     hold("sequences", config, inputs, "kl", dtype, {"k3": program}, loose)
@@ -295,12 +295,12 @@ def test_the_loss_and_its_gradient(sft: str, dtype: str) -> None:
                 continue
             new, old, gain = LOGPROB[row, col], inputs["old_logprob"][row, col], GAIN[row, col]
             if row == 0:
-                q = o(np.exp(o(new, 2.0)), 4.0) if sft == "phi" else 0.0
+                q = o(np.exp(o(new, 2.0)), EXP_UNITS) if sft == "phi" else 0.0
                 factor = o(q * o(1.0 - q)) if sft == "phi" else 1.0
                 losses.append(o(weight[True] * o(-new * factor)))
                 grad[row, col] = o(-weight[True] * factor)
                 continue
-            ratio = o(np.exp(o(o(new - old), 2.0)), 4.0)
+            ratio = o(np.exp(o(o(new - old), 2.0)), EXP_UNITS)
             low, high = 1.0 - 0.2, 1.0 + 0.3
             if gain > 0.0 and ratio > high:
                 bound = o(1.0 + o.constant(0.3))

@@ -63,9 +63,10 @@ LAM = math.sqrt(2.0 * math.log(2.0 * COMPARISONS / FAILURE))
 r""":math:`\lambda`: a sum of mean-independent roundings leaves :math:`\lambda\sqrt d\,u S` with
 probability at most :math:`2 e^{-\lambda^2/2}` (Azuma), which times COMPARISONS is FAILURE."""
 
-EXP_ULPS = 2.0
+EXP_ULPS = 3.0
 """exp, expm1 and cos in units of the last place: 1 in SLEEF and in the usual C libraries, 2 in
-CUDA's documentation of float."""
+CUDA's documentation of float, 2.52 in NumPy's vectorised exp of float32 (its own account; 2.516 in
+20 million draws)."""
 
 GUARD = 1.1
 """For the products of two errors that first order drops: they are below a tenth of the sum of
