@@ -15,9 +15,10 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from gac_ref import __version__
+from gac_ref._parser import Parser
 from gac_ref.authority import authority
 from gac_ref.config import VARIANTS, GACConfig
 from gac_ref.conformance.cli import add_commands
@@ -68,12 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-class _Parser(argparse.ArgumentParser):
-    """Usage errors in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit 2 with the message and where the help is."""
-        self.exit(2, f"gac-ref: error: {' '.join(message.split())}; see {self.prog} --help\n")
+class _Parser(Parser):
+    program = "gac-ref"
 
 
 def _parser() -> argparse.ArgumentParser:

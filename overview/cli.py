@@ -6,13 +6,12 @@ failed (the page says which); 2 usage, or the page cannot be written; 130 interr
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from gac_ref._parser import Parser
 from gac_ref.conformance.dtypes import dtype_named
 from gac_ref.errors import GACError, fail
 from gac_ref.traces import TraceReader
@@ -85,16 +84,8 @@ def _require_writable(page: Path) -> None:
         fail(f"{page}: cannot write ({error.strerror or error}); pass another --out")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Usage errors in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit 2 with the message and where the help is."""
-        self.exit(2, f"{PROGRAM}: error: {' '.join(message.split())}; see {PROGRAM} --help\n")
-
-
 def _job(words: Sequence[str]) -> Job:
-    parser = _Parser(
+    parser = Parser(
         prog=PROGRAM,
         description="Replay a recording, check the ports that are installed, draw the figures, and "
         "write one page that shows and links it all.",

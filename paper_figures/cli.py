@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from gac_ref._parser import Parser
 from gac_ref.errors import GACError, fail
 from paper_figures.build import build, refuse_columns
 from paper_figures.catalog import FIGURES, figures_named
@@ -97,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog=PROGRAM,
         description="Figures and tables for a paper, from saved results; computes what is missing.",
         epilog=f"figures: {', '.join(FIGURES)}",

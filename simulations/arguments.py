@@ -6,8 +6,8 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from gac_ref._parser import Parser
 from simulations.sweeps.run import CHECKPOINT_SECONDS
 
 __all__ = ["DEFAULT_OUT", "PROGRAM", "expanded", "parser"]
@@ -18,12 +18,8 @@ RESULTS = Path("out") / "analysis"
 REPORT = Path("out") / "report"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Usage errors in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit 2 with the message and where the help is."""
-        self.exit(2, f"{PROGRAM}: error: {' '.join(message.split())}; see {self.prog} --help\n")
+class _Parser(Parser):
+    program = PROGRAM
 
 
 def parser() -> argparse.ArgumentParser:

@@ -92,8 +92,9 @@ class Move(Protocol):
         Args:
             mu: Weight on SFT, [...].
             rate: Learning rate.
-            phi_weighted: Places of the controllers, on the first of two leading axes, whose
-                G_s is that of `Sample.phi_gradient`.
+            phi_weighted: Places of the controllers, on the first of two leading axes, in whose
+                G_s each token is weighted by a detached phi(p) = p (1 - p), where there are
+                tokens.
         """
 
 
@@ -109,9 +110,6 @@ class Sample(NamedTuple):
         statistics: Gives the proxies; None where `signals` holds them, for every configuration.
         on_demand: Gives those of `signals`' fields, but the proxies, that are asked for by name;
             None where `signals` holds all that there is. To be called before theta moves.
-        phi_gradient: Gives the sampled gradient of the SFT loss whose tokens are weighted by a
-            detached phi(p) = p (1 - p), for controllers as `statistics` takes them; None where
-            there are no tokens. To be called before theta moves.
         move: Gives the move; None where the engine makes it of the gradients.
 
     Examples:
@@ -124,7 +122,6 @@ class Sample(NamedTuple):
     signals: Signals
     statistics: Statistics | None = None
     on_demand: Callable[[Collection[str]], Signals] | None = None
-    phi_gradient: Callable[[Sequence[int] | None], FloatArray] | None = None
     move: Move | None = None
 
 

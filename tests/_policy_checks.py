@@ -96,10 +96,10 @@ def check_phi_gradient(model: Any) -> None:
     """The derivative of the demonstrations' loss with tokens weighted by a constant p (1 - p)."""
     theta = some_theta(model)
     draw, points = model.draw(np.random.default_rng(5), 2, 0), stack(theta, 2)
-    sample, seen = model.sample(points, 0, draw), model.observe(points, draw)
+    sample, seen = model.sample(points[None], 0, draw), model.observe(points, draw)
     of_theta = table_of(model)
     p = np.exp(of_theta(model, theta).real.reshape(-1))
-    for i, found in enumerate(sample.phi_gradient(None)):
+    for i, found in enumerate(sample.move(np.ones((1, 2)), 1.0, [0])[0]):
         codes = seen.demonstrations[i]
         weights = p[codes] * (1.0 - p[codes])
 
@@ -117,7 +117,7 @@ def check_move(model: Any) -> None:
     draw, mu = model.draw(rng, 4, 0), rng.random((3, 4))
     sample = model.sample(points, 0, draw)
     of_sft = sample.grad_s.copy()
-    of_sft[[1]] = sample.phi_gradient([1])
+    of_sft[1] = sample.move(np.ones((3, 4)), 1.0, [1])[1]
     expected = 0.5 * (mu[..., None] * of_sft + (1.0 - mu[..., None]) * sample.grad_r)
     moves = [each(mu, 0.5, [1]) for each in (sample.move, model.move(points, 0, draw))]
     near(moves[0], expected)
@@ -273,7 +273,7 @@ def check_bits_do_not_depend_on_the_company(model: Any) -> None:
         return leaves(
             (
                 sample[:2],
-                sample.phi_gradient(None),
+                sample.move(np.full(points.shape[:-1], 0.25), 0.5),
                 sample.move(np.full(points.shape[:-1], 0.3), 0.5),
                 model.sample(model.laid(points), 0, of)[:2],
                 model.measure(points, 0),

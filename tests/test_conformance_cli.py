@@ -301,7 +301,7 @@ def test_smoke_ends_with_the_next_thing_to_do(capsys: Captured) -> None:
 def test_a_found_case_is_replayed_from_its_file(capsys: Captured, tmp_path: Path) -> None:
     pytest.importorskip("hypothesis")
     out = str(tmp_path / "worst case.json")
-    code = main(["fuzz", WRONG, "--in-process", "--seconds", "3", "--out", out])
+    code = main(["fuzz", WRONG, "--in-process", "--seconds", "6", "--out", out])
     assert "wrong in closed_form" in capsys.readouterr().out
     assert code == 1
     assert main(["check", WRONG, "--in-process", "--case", out]) == 1

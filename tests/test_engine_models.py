@@ -104,8 +104,9 @@ def test_chord_phi_moves_by_the_weighted_gradient_where_there_are_tokens() -> No
     draw = model.draw(BlockStreams(settings.seed, [0]).generators["draw"][0], 64, 0)
     sample = model.sample(start, 0, draw)
     chunk.advance(1)
-    assert sample.phi_gradient is not None
-    of_sft = {"chord_phi": sample.phi_gradient([0])[0], "fixed": sample.grad_s[1]}
+    assert sample.move is not None
+    weighted = sample.move(np.ones((2, 64)), 1.0, [0])[0]  # mu 1 and rate 1: the gradient
+    of_sft = {"chord_phi": weighted, "fixed": sample.grad_s[1]}
     for c, name in enumerate(tables):
         moved = start[c] - 0.5 * (0.3 * of_sft[name] + 0.7 * sample.grad_r[c])
         np.testing.assert_allclose(chunk.tiles[0].theta[c], moved, rtol=0.0, atol=MOVE_TOL)

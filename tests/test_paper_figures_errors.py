@@ -28,6 +28,7 @@ from simulations.analysis.results import Results
         (["risk_parabola", "--venue", "neurips", "--columns", "2"], "NeurIPS has one column"),
         (["risk_parabola", "--columns", "3"], "--columns 3: a page has one or two; pass 1 or 2"),
         (["risk_parabola", "--workers", "0"], "--workers 0 is below 1"),
+        (["risk_parabola", "--nonsense"], "unrecognized arguments: --nonsense; see python -m"),
         (["stability_map", "--saved-only"], "no saved results for convergence.additive_noise"),
     ],
 )

@@ -129,7 +129,7 @@ class Tile:
         rate: float,
         phi_weighted: Sequence[int] = (),
     ) -> FloatArray:
-        """The move of two gradients, of which `grad_s` is weighted by phi where it should be."""
+        """The move of two gradients; phi has nothing to weight where there are no tokens."""
         move = self._shared[0]  # which may be grad_s itself
         np.subtract(grad_s, grad_r, out=move)
         move *= mu[..., None]
@@ -143,10 +143,7 @@ class Tile:
             return self._in_place.sample_into(self.theta, step, self._draw, out)
         if self._moving is not None:
             return self._moving.sample(self.theta, step, self._draw, self._readers)
-        sample = self.problem.sample(self.theta, step, self._draw)
-        if self._phi_weighted and sample.phi_gradient is not None:
-            sample.grad_s[self._phi_weighted] = sample.phi_gradient(self._phi_weighted)
-        return sample
+        return self.problem.sample(self.theta, step, self._draw)
 
     def _draw_step(self, step: int) -> None:
         rngs = self.streams.generators["draw"]

@@ -256,7 +256,6 @@ class PolicyModel(ABC):
             signals=Signals(),
             statistics=readings.proxies,
             on_demand=readings.signals,
-            phi_gradient=batch.phi_gradient,
             move=batch.move,
         )
 

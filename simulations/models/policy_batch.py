@@ -59,12 +59,6 @@ class PolicyBatch(NamedTuple):
             weights_s, weights_r = by_column(weights_s[chosen]), by_column(weights_r[chosen])
         return here._pulled_back(weights_s), here._pulled_back(weights_r)
 
-    def phi_gradient(self, controllers: Sequence[int] | None) -> FloatArray:
-        """Sampled SFT gradient with tokens weighted by phi, for the controllers at these places."""
-        if controllers is None:
-            return self._pulled_back(self._of_experts(1.0) * _phi(self.p))
-        return self._at(list(controllers)).phi_gradient(None)
-
     def move(self, mu: FloatArray, rate: float, phi_weighted: Sequence[int] = ()) -> FloatArray:
         r""":math:`\eta\,(\mu G_s + (1 - \mu) G_r)`, [..., n, d], by one backward pass.
 
